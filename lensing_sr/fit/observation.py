@@ -1,0 +1,118 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""What the fit sees of images: a batch of equal cut-outs as tensors, at native or coarser pixels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from lensing_sr.forward.binning import bin_sum
+from lensing_sr.forward.formation import ImageFormation
+
+__all__ = ["Observation"]
+
+
+@dataclass
+class Observation:
+    """A batch of images of one shape and one pixel geometry.
+
+    Parameters
+    ----------
+    data : torch.Tensor
+        Flux a pixel, ``(images, rows, columns)``, finite everywhere.
+    weight : torch.Tensor
+        1 / sigma, 0 where masked.
+    matrix : torch.Tensor
+        ``(2, 2)``, arcsec a pixel.
+    origin : tuple of float
+        Pixel position (column, row) of (0, 0) arcsec.
+    kernel : callable
+        ``kernel(sampling)`` returns the PSF on pixels `sampling` times finer than these, ``(k, k)`` or
+        ``(images, k, k)``, or None for no blurring.
+    oversampling : int
+        Sampling of the PSF kernel as given; 1 at the detector's.
+    analytic : bool
+        Whether the PSF is known at any sampling (a Gaussian), so that it may act on the finest samples.
+    """
+
+    data: torch.Tensor
+    weight: torch.Tensor
+    matrix: torch.Tensor
+    origin: tuple
+    kernel: Callable
+    oversampling: int = 1
+    analytic: bool = False
+
+    @property
+    def pixel(self):
+        """Pixel size in arcsec: the root of its area."""
+        return float(torch.linalg.det(self.matrix).abs().sqrt())
+
+    @property
+    def half_width(self):
+        """Half of the field's shorter side in arcsec."""
+        return 0.5 * min(self.data.shape[1:]) * self.pixel
+
+    def __len__(self):
+        return len(self.data)
+
+    def formation(self, supersampling=1, dtype=None):
+        """Return the `ImageFormation` of these pixels with `supersampling` light samples a kernel pixel and axis."""
+        oversampling = self.oversampling
+        if self.analytic:
+            oversampling, supersampling = supersampling, 1
+        return ImageFormation(
+            self.data.shape[1:],
+            self.matrix,
+            self.origin,
+            self.kernel(oversampling),
+            oversampling,
+            supersampling,
+            dtype=dtype or self.data.dtype,
+            device=self.data.device,
+        )
+
+    def formation_at(self, scale, shape, origin, supersampling=1):
+        """Return the `ImageFormation` of pixels `scale` times finer, with the same optics.
+
+        Parameters
+        ----------
+        scale : float
+            How many times finer.
+        shape : tuple of int
+            Rows and columns of the finer pixels.
+        origin : tuple of float
+            Finer pixel position of (0, 0) arcsec.
+        supersampling : int
+            Light samples a finer pixel and axis.
+        """
+        return ImageFormation(
+            shape,
+            self.matrix / scale,
+            origin,
+            self.kernel(scale),
+            1,
+            supersampling,
+            dtype=self.data.dtype,
+            device=self.data.device,
+        )
+
+    def binned(self, factor):
+        """Return the observation in pixels `factor` times coarser; a coarse pixel with a masked part is masked."""
+        if factor == 1:
+            return self
+        rows, columns = self.data.shape[1:]
+        pad = (0, -columns % factor, 0, -rows % factor)
+        data, weight = (torch.nn.functional.pad(t, pad) for t in (self.data, self.weight))
+        masked = bin_sum((weight <= 0).to(data), factor) > 0
+        variance = bin_sum(torch.where(weight > 0, weight, torch.ones_like(weight)) ** -2, factor)
+        weight = torch.where(masked, torch.zeros_like(variance), variance.rsqrt())
+        origin = tuple((first - 0.5 * (factor - 1)) / factor for first in self.origin)
+        return Observation(
+            torch.where(masked, torch.zeros_like(variance), bin_sum(data, factor)),
+            weight,
+            self.matrix * factor,
+            origin,
+            lambda sampling: self.kernel(sampling / factor),
+            analytic=self.analytic,
+        )

@@ -1,0 +1,143 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+r"""Where to start: a scan of Einstein radii and source positions, scored exactly without fitting anything.
+
+Each template is a lensed round source.  With the lens light and sky solved beforehand (residual :math:`\rho`, active
+columns A), adding the template s with its best amplitude lowers chi-square by
+
+.. math:: \frac{(s \cdot \rho)^2}{|s|^2 - s A^T (A A^T)^{-1} A s},
+
+so that whatever the lens light could explain as well earns nothing.
+"""
+
+import math
+
+import torch
+
+from lensing_sr.forward.model import LENS, lensed_source
+
+__all__ = ["lensing_templates", "scan", "unlensed_templates"]
+
+#: Source offsets in units of the Einstein radius, each with its number of directions.
+RINGS = ((0.03, 1), (0.12, 6), (0.3, 8), (0.5, 12), (0.75, 12))
+#: Half-light radii in units of the Einstein radius.
+SIZES = (0.07, 0.22)
+#: Ratio of neighbouring Einstein radii: adjacent rings still overlap.
+STEP = 1.15
+
+_CHUNK = 2_000_000
+
+
+def lensing_templates(smallest, largest, pixel):
+    """Templates about a lens at (0, 0).
+
+    Parameters
+    ----------
+    smallest, largest : float
+        Range of Einstein radii in arcsec.
+    pixel : float
+        Pixel size in arcsec: sources are not made smaller than half of it.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(templates, 4)``: theta_E, x and y of the source, r_eff, all in arcsec.
+    """
+    count = max(2, 1 + math.ceil(math.log(largest / smallest) / math.log(STEP)))
+    rows = []
+    for theta_E in torch.logspace(math.log10(smallest), math.log10(largest), count, dtype=torch.float64).tolist():
+        for ring, (offset, directions) in enumerate(RINGS):
+            for k in range(directions):
+                angle = 2.0 * math.pi * (k + 0.5 * (ring % 2)) / directions
+                x, y = offset * theta_E * math.cos(angle), offset * theta_E * math.sin(angle)
+                rows += [(theta_E, x, y, max(size * theta_E, 0.5 * pixel)) for size in SIZES]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+def unlensed_templates(half_width, pixel):
+    """Templates of sources that are not lensed, all over a field of `half_width` arcsec; rows as `lensing_templates`."""
+    step = max(half_width / 12.0, 2.0 * pixel)
+    ticks = torch.arange(-half_width, half_width + step, step, dtype=torch.float64).tolist()
+    sizes = (1.0 * pixel, 4.0 * pixel, 0.15 * half_width)
+    return torch.tensor([(1e-6, x, y, size) for x in ticks for y in ticks for size in sizes], dtype=torch.float64)
+
+
+def scan(objective, p, templates, keep):
+    """Score templates on every image and keep the best that differ.
+
+    Parameters
+    ----------
+    objective : Objective
+        The images; its columns at `p` other than the source are projected out.
+    p : torch.Tensor
+        Parameters ``(images, n)`` that carry the lens centre, mass ellipticity and light shape to use.
+    templates : torch.Tensor
+        From `lensing_templates` or `unlensed_templates`.
+    keep : int
+        How many an image.
+
+    Returns
+    -------
+    starts : torch.Tensor
+        Parameters ``(images, keep, n)``, best first.
+    gains : torch.Tensor
+        By how much each lowers chi-square, ``(images, keep)``.
+    """
+    images = torch.arange(len(p), device=p.device)
+    null = objective.linear_state(p, images)
+    # one set of lensed templates serves all images whose lenses look alike
+    alike = bool((p[:, : len(LENS)] == p[:1, : len(LENS)]).all()) and objective.one_kernel
+    groups = [images] if alike else list(images.split(1))
+    gains = torch.cat([_gains(objective, null, p, templates.to(p.device), group) for group in groups])
+    starts, best = [], []
+    for image in range(len(p)):
+        chosen = _distinct(gains[image], templates, keep)
+        rows = p[image].repeat(keep, 1)
+        table = templates[chosen].to(p)
+        rows[:, 0] = table[:, 0].log()
+        rows[:, 7:9] = rows[:, 3:5] + table[:, 1:3]
+        rows[:, 9] = table[:, 3].log()
+        starts.append(rows)
+        best.append(gains[image][chosen])
+    return torch.stack(starts), torch.stack(best)
+
+
+def _gains(objective, null, p, templates, group):
+    """Gain of each template on the images of a group that share their lens: ``(len(group), templates)``."""
+    lens = p[group[0]]
+    rows = lens.repeat(len(templates), 1)
+    rows[:, 0] = templates[:, 0].log()
+    rows[:, 7:9] = rows[:, 3:5] + templates[:, 1:3]
+    rows[:, 9] = templates[:, 3].log()
+    x, y = objective.formation.positions
+    formation = objective.formation.select(group[:1])
+    weight = objective.weight[group].flatten(1)
+    residual = null.left[group].to(weight) * weight
+    columns = null.weighted[group] * null.passive[group][:, :, None]
+    inverse = torch.linalg.inv(null.active_gram(group)).to(weight)
+    reach = (columns.to(weight) * weight[:, None]).transpose(1, 2)  # (images, pixels, columns)
+    gains = []
+    for part in rows.split(max(1, _CHUNK // x.numel())):
+        light = formation.observe(lensed_source(part.to(weight), x, y)).flatten(1)
+        overlap = residual @ light.T
+        inside = torch.einsum("tn,bnl->btl", light, reach)
+        norm = weight**2 @ (light**2).T - torch.einsum("btl,blm,btm->bt", inside, inverse, inside)
+        usable = (overlap > 0) & (norm > 1e-3 * (weight**2 @ (light**2).T)) & (norm > 0)
+        gains.append(torch.where(usable, overlap**2 / norm.clamp_min(1e-30), torch.zeros_like(norm)))
+    return torch.cat(gains, dim=1)
+
+
+def _distinct(gain, templates, keep):
+    """Indices of the best templates that differ in Einstein radius or source position; filled up with the best."""
+    order = gain.argsort(descending=True)[: 40 * keep].tolist()
+    theta_E, x, y = (column.tolist() for column in templates[:, :3].T)
+    chosen = []
+    for i in order:
+        scale = max(theta_E[i], 0.3)
+        if all(
+            abs(math.log(theta_E[i] / theta_E[j])) > 0.2 or math.hypot(x[i] - x[j], y[i] - y[j]) > 0.3 * scale
+            for j in chosen
+        ):
+            chosen.append(i)
+            if len(chosen) == keep:
+                break
+    return chosen + order[: keep - len(chosen)]
