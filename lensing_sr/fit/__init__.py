@@ -1,14 +1,16 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""Fits of the forward model to an image."""
+"""Fits of the forward model to images."""
 
 from lensing_sr.utils._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "observation": (),
+        "priors": (),
         "start": (),
-        "lens_fit": (),
-        "evidence": (),
-        "uncertainty": (),
+        "objective": (),
+        "lens_fit": ("FitSettings", "LensFit", "fit_lenses"),
+        "evidence": ("lens_evidence",),
     },
 )

@@ -17,7 +17,7 @@ from lensing_sr.fit.observation import Observation
 from lensing_sr.fit.priors import Priors, lens_priors
 from lensing_sr.fit.objective import Objective, Solution
 from lensing_sr.fit.start import lensing_templates, scan
-from lensing_sr.forward.model import LIGHT
+from lensing_sr.forward.model import LENS, LIGHT
 from lensing_sr.light.gaussians import gaussian_widths
 from lensing_sr.solvers.levenberg import levenberg_marquardt
 
@@ -40,7 +40,9 @@ class FitSettings:
     Attributes
     ----------
     starts : int
-        Starts an image at coarse pixels.
+        Starts an image at coarse pixels, with the lens's shape held.
+    survivors : int
+        How many of them go on with the shape set free.
     modes : int
         Distinct minima taken to native pixels.
     iterations : int
@@ -49,7 +51,8 @@ class FitSettings:
         Whether to fit the data without lensing too.
     """
 
-    starts: int = 8
+    starts: int = 16
+    survivors: int = 6
     modes: int = 3
     iterations: int = 20
     evidence: bool = True
@@ -155,7 +158,10 @@ def fit_lenses(
     )
     starts, _ = scan(null, start, lensing_templates(1.3 * smallest, largest, coarse.pixel), settings.starts)
     objective = Objective(coarse.data, weight, coarse.formation(), priors.mean, priors.width, widths=widths)
-    minima, costs, owner = _minimise(objective, starts, priors, settings.iterations, 1.0)
+    # an ellipse and a shear free from the start can bend a wrong ring into shape: size and source come first
+    held = priors.frozen(start, LENS[1:])
+    minima, costs = _minimise(objective, starts, held, settings.iterations // 2, 3.0)
+    minima, costs = _minimise(objective, _distinct(minima, costs, settings.survivors), priors, settings.iterations, 1.0)
     # a model that no parameters make right must not be believed to its formal errors
     dof = (weight > 0).sum(dim=(1, 2))
     misfit = (costs.amin(dim=1) / dof).clamp_min(1.0)
@@ -171,7 +177,7 @@ def fit_lenses(
     objective = Objective(
         observation.data, weight, observation.formation(), priors.mean, priors.width, widths=widths
     )
-    modes, costs, _ = _minimise(objective, _distinct(minima, costs, settings.modes), priors, settings.iterations, 0.1)
+    modes, costs = _minimise(objective, _distinct(minima, costs, settings.modes), priors, settings.iterations, 0.1)
     rank = costs.argsort(dim=1)
     modes, costs = modes[images[:, None], rank], costs[images[:, None], rank]
     best, cost = modes[:, 0], costs[:, 0]
@@ -179,9 +185,7 @@ def fit_lenses(
         objective = Objective(
             observation.data, weight, observation.formation(supersampling), priors.mean, priors.width, widths=widths
         )
-        (best,), (cost,), _ = (t.unbind(1) if t.ndim > 1 else t for t in _minimise(
-            objective, best[:, None], priors, settings.iterations // 2, 0.1
-        ))
+        best, cost = (t[:, 0] for t in _minimise(objective, best[:, None], priors, settings.iterations // 2, 0.1))
     solution = objective.solve(best, images)
     evidence = (
         lens_evidence(objective, coarse, priors, best, cost, light, temperature, widths, settings)
@@ -201,7 +205,7 @@ def _tempered(weight, light, temperature):
 
 
 def _minimise(objective, starts, priors, iterations, tolerance):
-    """Minimise from ``(images, k, n)`` starts at once; returns parameters and costs ``(images, k, ...)`` and owners."""
+    """Minimise from ``(images, k, n)`` starts at once; returns parameters and costs ``(images, k, ...)``."""
     images, k, n = starts.shape
     owner = torch.arange(images, device=starts.device).repeat_interleave(k)
     minimum = levenberg_marquardt(
@@ -212,7 +216,7 @@ def _minimise(objective, starts, priors, iterations, tolerance):
         iterations=iterations,
         tolerance=tolerance,
     )
-    return minimum.parameters.view(images, k, n), minimum.cost.view(images, k), owner
+    return minimum.parameters.view(images, k, n), minimum.cost.view(images, k)
 
 
 def _distinct(minima, costs, keep):

@@ -254,7 +254,7 @@ def epl_convergence(x, y, theta_E, gamma, e1, e2, x_lens=0.0, y_lens=0.0):
 
 
 def epl_potential(x, y, theta_E, gamma, e1, e2, x_lens=0.0, y_lens=0.0):
-    r"""Potential of an elliptical power law in arcsec^2, :math:`\psi = \theta\cdot\alpha / (3 - \gamma)` about the lens.
+    r"""Potential of an elliptical power law in arcsec^2, :math:`\theta\cdot\alpha / (3 - \gamma)` about its centre.
 
     Parameters are those of `epl_deflection`.
     """
@@ -292,7 +292,7 @@ def shear_potential(x, y, gamma1, gamma2, x0=0.0, y0=0.0):
     return 0.5 * gamma1 * (x * x - y * y) + gamma2 * x * y
 
 
-def point_mass_deflection(x, y, theta_E, x0=0.0, y0=0.0, softening=1e-6):
+def point_mass_deflection(x, y, theta_E, x0=0.0, y0=0.0, softening=1e-8):
     r"""Deflection of a point mass, :math:`\alpha = \theta_E^2\, \theta / (|\theta|^2 + \varepsilon^2)`.
 
     Parameters
@@ -324,7 +324,7 @@ def point_mass_deflection(x, y, theta_E, x0=0.0, y0=0.0, softening=1e-6):
     return pull * x, pull * y
 
 
-def point_mass_potential(x, y, theta_E, x0=0.0, y0=0.0, softening=1e-6):
+def point_mass_potential(x, y, theta_E, x0=0.0, y0=0.0, softening=1e-8):
     r"""Potential of a point mass in arcsec^2, :math:`\psi = \frac12\theta_E^2 \ln(|\theta|^2 + \varepsilon^2)`.
 
     Parameters are those of `point_mass_deflection`.

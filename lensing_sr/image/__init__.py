@@ -1,0 +1,15 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""What goes in: an image of a lens with its noise, mask, point-spread function and coordinates."""
+
+from lensing_sr.utils._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "psf": ("PSF",),
+        "noise": ("estimate_noise_map", "noise_correlation", "noise_scale"),
+        "reader": (),
+        "lens_image": ("LensImage",),
+        "prepare": ("PreparedImage",),
+    },
+)

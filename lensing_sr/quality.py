@@ -1,0 +1,110 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""The verdict: flags are reasons not to trust a result, notes are facts worth knowing."""
+
+from dataclasses import dataclass
+
+from lensing_sr.utils._repr import make_repr
+
+__all__ = ["Quality", "judge"]
+
+#: Reduced chi-square inside the arcs above which the model misses more than it explains.
+POOR_FIT = 6.0
+#: ln of the evidence ratio below which a lens is not established.
+WEAK_EVIDENCE = 10.0
+#: A rival within this much of the best cost (chi-square over temperature) is as good, given how models err.
+RIVAL_COST = 12.0
+#: Two models disagree if their Einstein radii differ by this fraction.
+DISAGREEMENT = 0.1
+#: A source whose half-light radius exceeds this share of the Einstein radius is more likely a piece of the lens galaxy.
+LARGE_SOURCE = 0.5
+#: External shear beyond this is rare in the field, and often a sign of a wrong model.
+LARGE_SHEAR = 0.2
+
+
+@dataclass(frozen=True, repr=False)
+class Quality:
+    """How far to trust a result.
+
+    Attributes
+    ----------
+    chi2 : float
+        Reduced chi-square of the model over the fitted pixels, after `noise_scale`.
+    noise_scale : float
+        By what the given noise map was multiplied to match the scatter of blank sky.
+    flags : tuple of str
+        Reasons not to trust it; empty for a trustworthy result.
+    notes : tuple of str
+        Facts: correlated noise, no PSF, neighbours masked.
+    lens_evidence : float
+        ln of the evidence ratio of a lens over no lens.
+
+    Examples
+    --------
+    >>> from lensing_sr.quality import Quality
+    >>> Quality(chi2=1.02, noise_scale=0.63, flags=(), notes=("correlated noise",), lens_evidence=812.0).trustworthy
+    True
+    """
+
+    chi2: float
+    noise_scale: float
+    flags: tuple = ()
+    notes: tuple = ()
+    lens_evidence: float = float("nan")
+
+    @property
+    def trustworthy(self):
+        """Whether there is no flag."""
+        return not self.flags
+
+    def __repr__(self):
+        return make_repr(
+            self,
+            {
+                "chi2": self.chi2,
+                "noise_scale": self.noise_scale,
+                "flags": self.flags,
+                "notes": self.notes,
+                "lens_evidence": self.lens_evidence,
+            },
+        )
+
+
+def judge(values, *, arc_chi2, evidence, at_bound, rivals, magnification):
+    """Flags of a fit.
+
+    Parameters
+    ----------
+    values : dict
+        Parameters by name, angles in arcsec.
+    arc_chi2 : float
+        Reduced chi-square where the arcs are.
+    evidence : float
+        ln of the evidence ratio of a lens over no lens; NaN if not computed.
+    at_bound : list of str
+        Parameters that ended at the edge of their range.
+    rivals : list of (float, float)
+        Einstein radius in arcsec and cost above the best of every other minimum.
+    magnification : float
+        Flux of the arcs over that of the source.
+
+    Returns
+    -------
+    list of str
+        Any of "poor fit", "not a lens", "ambiguous", "edge", "swapped", "not multiply imaged".
+    """
+    flags = []
+    theta_E = values["theta_E"]
+    if arc_chi2 > POOR_FIT:
+        flags.append("poor fit")
+    if evidence < WEAK_EVIDENCE:
+        flags.append("not a lens")
+    if any(abs(rival / theta_E - 1.0) > DISAGREEMENT and cost < RIVAL_COST for rival, cost in rivals):
+        flags.append("ambiguous")
+    if "theta_E" in at_bound:
+        flags.append("edge")
+    shear = (values["gamma1"] ** 2 + values["gamma2"] ** 2) ** 0.5
+    if values["r_eff"] > LARGE_SOURCE * theta_E or shear > LARGE_SHEAR:
+        flags.append("swapped")
+    if magnification < 2.0:
+        flags.append("not multiply imaged")
+    return flags
