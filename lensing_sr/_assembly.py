@@ -78,8 +78,8 @@ def assemble(batch, *, scale, lens_light, supersampling, target_psf):
         )
     fitted = _fit(batch, lens_light, supersampling)
     field, widths = batch.field, fitted.fit.objective.widths
-    oversampling = field.oversampling * fitted.supersampling
     native = field.formation(fitted.supersampling)
+    oversampling = native.oversampling * fitted.supersampling
     model = sum(render(fitted.parameters, fitted.amplitudes, widths, native))
     sky = fitted.amplitudes[:, -1]
     model = model + sky[:, None, None].to(model)

@@ -88,7 +88,7 @@ def stack(images, prepared, *, device, dtype=None):
         "matrix": matrix,
         "kernel": kernel,
         "oversampling": 1 if psf is None else psf.oversampling,
-        "analytic": psf is not None and psf.kernel is None,
+        "analytic": float(psf.fwhm.value) if psf is not None and psf.kernel is None else 0.0,
     }
     rows, columns = prepared[0].data.shape
     middle = ((columns - 1) / 2, (rows - 1) / 2)

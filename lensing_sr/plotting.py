@@ -17,6 +17,8 @@ _LIGHT = "magma"
 _CAUSTIC, _CRITICAL = "#4fd1ff", "#ffffff"
 # Fraction of the sigma of the sky below which the stretch is linear, and the percentile at which it ends.
 _SOFTENING, _BRIGHTEST = 2.0, 99.85
+# Shown convergence.  A power law has no limits of its own: about a sixth and ten times its value on the critical curve.
+_KAPPA = 0.08, 5.0
 
 
 def nice_length(length):
@@ -103,7 +105,6 @@ def lens_figure(
     figure = Figure(figsize=(12.6, 7.6), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.03)
     window = _window(grid, centre, radius)
-    label = _brightness_label(unit)
     # Surface brightness per arcsec^2: a per-pixel unit is divided by the area of the pixel.
     shown = [
         np.asarray(data, dtype=float) / (1.0 if _has_solid_angle(unit) else where.pixel_area.value)
@@ -112,22 +113,20 @@ def lens_figure(
     noise_level = _scatter(shown[0] if mask is None else shown[0][~np.asarray(mask, dtype=bool)])
     stretch = _asinh(_inside(shown[1], grid, window), noise_level)
     arc_stretch = _asinh(_inside(shown[2], grid, window), noise_level)
-    panels = [
-        ("Input", shown[0], input_grid, {"norm": stretch}, label),
-        ("Super-resolved", shown[1], grid, {"norm": stretch}, label),
-        ("Arcs (source, lensed)", shown[2], grid, {"norm": arc_stretch}, label),
-    ]
-    for number, (name, data, where, style, bar) in enumerate(panels, start=1):
+    panels = (
+        ("Input", input_grid, stretch),
+        ("Super-resolved", grid, stretch),
+        ("Arcs (source, lensed)", grid, arc_stretch),
+    )
+    for number, (name, where, norm) in enumerate(panels, start=1):
         axes = _panel(figure, number, name, where, window)
-        picture = _show(axes, data, where, cmap=_LIGHT, **style)
-        _bar(figure, axes, picture, bar)
+        _bar(figure, axes, _show(axes, shown[number - 1], where, cmap=_LIGHT, norm=norm), _brightness_label(unit))
         _scale_bar(axes, where, window)
         if number == 1:
             _compass(axes, where)
     _source_panel(figure, source, source_grid or grid, caustics, window, unit)
     axes = _panel(figure, 5, "Convergence", grid, window)
-    # A power law has no other natural limits: a tenth and ten times the mean value on the critical curve.
-    picture = _show(axes, np.clip(convergence, 1e-3, None), grid, cmap="viridis", norm=_log_norm(0.08, 5.0))
+    picture = _show(axes, _kappa(convergence), grid, cmap="viridis", norm=_log_norm(*_KAPPA))
     _bar(figure, axes, picture, r"$\kappa$", extend="both")
     _curves(axes, critical_curves, grid, _CRITICAL, "critical curve")
     _scale_bar(axes, grid, window)
@@ -160,7 +159,7 @@ def plot_deflection(field, path=None, overwrite=False):
     size = np.hypot(field.alpha_x, field.alpha_y).to_value("arcsec")
     panels = (
         ("Deflection", size, r"$|\alpha|$ [arcsec]", {"cmap": "cividis"}),
-        ("Convergence", np.clip(field.convergence, 1e-3, None), r"$\kappa$", {"cmap": "viridis", "norm": _log_norm(0.08, 5.0)}),
+        ("Convergence", _kappa(field.convergence), r"$\kappa$", {"cmap": "viridis", "norm": _log_norm(*_KAPPA)}),
         ("Magnification", np.abs(field.magnification), r"$|\mu|$", {"cmap": _LIGHT, "norm": _log_norm(0.5, 50.0)}),
     )
     for number, (name, data, label, style) in enumerate(panels, start=1):
@@ -176,7 +175,7 @@ def plot_deflection(field, path=None, overwrite=False):
 
 def lens_title(name, theta_E, error, chi2, scale, flags=()):
     """
-    One line above the figure of a lens.
+    One line above the figure of a lens, its formulas in TeX.
 
     Parameters
     ----------
@@ -190,13 +189,9 @@ def lens_title(name, theta_E, error, chi2, scale, flags=()):
         Input pixels over output pixels.
     flags : sequence of str, optional
         Reasons not to trust the result.
-
-    Returns
-    -------
-    title : str
-        With formulas in TeX.
     """
-    parts = [rf"$\theta_\mathrm{{E}} = {theta_E:.3f}" + (rf" \pm {error:.3f}" if math.isfinite(error) else "") + "$ arcsec"]
+    spread = rf" \pm {error:.3f}" if math.isfinite(error) else ""
+    parts = [rf"$\theta_\mathrm{{E}} = {theta_E:.3f}{spread}$ arcsec"]
     if math.isfinite(chi2):
         parts.append(rf"$\chi^2_\nu = {chi2:.2f}$")
     parts.append(rf"{scale:g}$\times$ finer")
@@ -226,8 +221,8 @@ def _has_solid_angle(unit):
     """Whether a unit is a brightness per solid angle rather than a flux per pixel."""
     if unit is None:
         return False
-    bases = u.Unit(unit)
-    return any(base.physical_type in ("solid angle", "angle") and power < 0 for base, power in zip(bases.bases, bases.powers))
+    factors = zip(u.Unit(unit).bases, u.Unit(unit).powers)
+    return any(base.physical_type in ("solid angle", "angle") and power < 0 for base, power in factors)
 
 
 def _brightness_label(unit):
@@ -252,6 +247,11 @@ def _asinh(data, noise_level):
     low = -2.0 * noise_level
     high = max(np.percentile(data, _BRIGHTEST) if data.size else 1.0, low + 5 * noise_level)
     return ImageNormalize(vmin=low, vmax=high, stretch=AsinhStretch(min(_SOFTENING * noise_level / (high - low), 1.0)))
+
+
+def _kappa(convergence):
+    """Nothing that a logarithm cannot take."""
+    return np.clip(convergence, 1e-3, None)
 
 
 def _log_norm(low, high):
@@ -331,7 +331,8 @@ def _curves(axes, curves, grid, color, label):
         columns, rows = grid.to_pixel(x, y)
         axes.plot(columns, rows, color=color, lw=1.2, label=label if number == 0 else None, scalex=False, scaley=False)
     if curves:
-        axes.legend(loc="upper right", fontsize=8, framealpha=0.35, labelcolor="white", facecolor="black", edgecolor="none")
+        colors = {"labelcolor": "white", "facecolor": "black", "edgecolor": "none"}
+        axes.legend(loc="upper right", fontsize=8, framealpha=0.35, **colors)
 
 
 def _scale_bar(axes, grid, window, color="white"):
@@ -341,9 +342,9 @@ def _scale_bar(axes, grid, window, color="white"):
     start = left + 0.06 * (right - left), bottom + 0.06 * (top - bottom)
     columns, rows = grid.to_pixel(np.array([start[0], start[0] + length]), np.array([start[1], start[1]]))
     axes.plot(columns, rows, color=color, lw=2, solid_capstyle="butt", scalex=False, scaley=False)
-    axes.annotate(
-        f'{length:g}"', (columns.mean(), rows.mean()), (0, 4), textcoords="offset points", color=color, ha="center", fontsize=9
-    )
+    middle = columns.mean(), rows.mean()
+    style = {"color": color, "ha": "center", "fontsize": 9}
+    axes.annotate(f'{length:g}"', middle, (0, 4), textcoords="offset points", **style)
 
 
 def _compass(axes, grid, length=0.11):
@@ -351,23 +352,25 @@ def _compass(axes, grid, length=0.11):
     if grid.orientation is None:
         return
     origin = np.array([0.86, 0.80])
+    arrow = {"arrowstyle": "-|>", "color": "white", "lw": 1.2, "shrinkA": 0, "shrinkB": 0}
+    style = {"color": "white", "fontsize": 9, "ha": "center", "va": "center", "transform": axes.transAxes}
     # (x, y) of North and East: the orientation is orthogonal, so its rows are them.
     for direction, name in ((grid.orientation[1], "N"), (grid.orientation[0], "E")):
-        tip = origin + length * np.asarray(direction)
-        axes.annotate("", tip, origin, xycoords="axes fraction", arrowprops={"arrowstyle": "-|>", "color": "white", "lw": 1.2,
-                      "shrinkA": 0, "shrinkB": 0})  # fmt: skip
-        axes.text(*(origin + 1.35 * (tip - origin)), name, transform=axes.transAxes, color="white", fontsize=9, ha="center",
-                  va="center")  # fmt: skip
+        step = length * np.asarray(direction)
+        axes.annotate("", origin + step, origin, xycoords="axes fraction", arrowprops=arrow)
+        axes.text(*(origin + 1.35 * step), name, **style)
 
 
 def _source_panel(figure, source, grid, caustics, window, unit):
     """The source plane, around the source and the caustics."""
+    source = None if source is None else np.nan_to_num(source)
     points = [np.stack([u.Quantity(value, u.arcsec).value for value in curve]) for curve in caustics]
     if source is not None:
         x, y = grid.coordinates()
-        bright = source > 0.1 * np.nanmax(source) if np.nanmax(source) > 0 else np.zeros(source.shape, dtype=bool)
+        bright = source > max(0.1 * source.max(), 0.0)
         points.append(np.stack([x[bright], y[bright]]))
-    points = np.concatenate(points, axis=1) if points else np.empty((2, 0))
+    points = np.concatenate([*points, np.empty((2, 0))], axis=1)
+    points = points[:, np.isfinite(points).all(axis=0)]
     if points.size:
         low, high = points.min(axis=1), points.max(axis=1)
         middle, half = (low + high) / 2, 0.62 * max((high - low).max(), 4 * grid.pixel_scale.value)
@@ -375,8 +378,7 @@ def _source_panel(figure, source, grid, caustics, window, unit):
     axes = _panel(figure, 4, "Source", grid, window)
     if source is not None:
         area = 1.0 if _has_solid_angle(unit) else grid.pixel_area.value
-        peak = float(np.nanmax(source)) / area
-        norm = ImageNormalize(vmin=0, vmax=peak if peak > 0 else 1.0, stretch=AsinhStretch(0.1))
+        norm = ImageNormalize(vmin=0, vmax=source.max() / area if source.max() > 0 else 1.0, stretch=AsinhStretch(0.1))
         axes.set_facecolor("black")
         _bar(figure, axes, _show(axes, source / area, grid, cmap=_LIGHT, norm=norm), _brightness_label(unit))
     _curves(axes, caustics, grid, _CAUSTIC, "caustic")

@@ -2,8 +2,8 @@
 """Simulates the example that comes with the package.
 
 Run as ``python -m lensing_sr.datasets.make_example [FILE]``.  The lens is invented; pixel size, zero point, exposure
-and sky are those of a one-orbit image by HST's ACS in F814W.  The truth lies beside the image, in a table under the names of a
-result's parameters.
+and sky are those of a one-orbit image by HST's ACS in F814W.  The truth lies beside the image, in a table under the
+names of a result's parameters.
 """
 
 import math
@@ -122,9 +122,12 @@ def noise_free_image(fine=10):
         *(truth[name] for name in ("source_magnitude", "r_eff", "n", "e1_source", "e2_source", "x_source", "y_source")),
     )
     light = light + _sersic(
-        x, y, *(truth[name] for name in ("lens_magnitude", "lens_r_eff", "lens_n", "lens_e1", "lens_e2")),
-        truth["x_lens"], truth["y_lens"],
-    )  # fmt: skip
+        x,
+        y,
+        *(truth[name] for name in ("lens_magnitude", "lens_r_eff", "lens_n", "lens_e1", "lens_e2")),
+        truth["x_lens"],
+        truth["y_lens"],
+    )
     coarse = bin_mean(light, fine) * PIXEL**2
     # A star fills no area: all its light falls into one pixel before the blurring.
     x_star, y_star, magnitude, _ = STAR
@@ -165,7 +168,8 @@ def make_example():
     Returns
     -------
     hdus : `~astropy.io.fits.HDUList`
-        ``SCI`` and ``ERR`` in electron / s, ``DQ`` (non-zero = ignore), ``PSF`` at the sampling of the image, ``TRUTH``.
+        ``SCI`` and ``ERR`` in electron / s, ``DQ`` (non-zero = ignore), ``PSF`` at the sampling of the image, and
+        ``TRUTH``.
     """
     image = noise_free_image()
     sky = _rate(SKY_MAGNITUDE) * PIXEL**2

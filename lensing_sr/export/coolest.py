@@ -222,8 +222,13 @@ def coolest_text(
 def _pixels(grid, image_file):
     if not grid.is_square:
         # The standard knows square pixels along the axes only; the model stands without the image.
-        return {"fits_file": {"path": None}, "field_of_view_x": [0, 0], "field_of_view_y": [0, 0], "num_pix_x": 0,
-                "num_pix_y": 0}  # fmt: skip
+        return {
+            "fits_file": {"path": None},
+            "field_of_view_x": [0, 0],
+            "field_of_view_y": [0, 0],
+            "num_pix_x": 0,
+            "num_pix_y": 0,
+        }
     left, right, bottom, top = _edges(grid)
     return {
         "fits_file": {"path": image_file},

@@ -42,7 +42,9 @@ def read_pieces(path):
     """
     try:
         with fits.open(path, memmap=False) as hdus:
-            if hdus[0].data is None or any(name not in hdus for name in ("ARCS", "DEFLECT", "MODEL", "RESID", "LENSPARS")):
+            if hdus[0].data is None or any(
+                name not in hdus for name in ("ARCS", "DEFLECT", "MODEL", "RESID", "LENSPARS")
+            ):
                 raise ImageReadError("path", "must be a file that SuperResolution.write wrote", path)
             return _take_apart(hdus, path)
     except OSError as error:

@@ -27,8 +27,8 @@ __all__ = ["FitSettings", "LensFit", "fit_lenses"]
 LIGHT_ERROR = 0.03
 #: Pixels a side that a coarse image should not exceed by much.
 COARSE = 60
-#: Gaussians a family of the lens light.
-GAUSSIANS = 10
+#: Widths of the lens light's Gaussians: from this many pixels to this part of the field's half-width.
+NARROWEST, WIDEST = 0.5, 0.5
 #: Smoothed residual, in sigma, above which a coarse pixel belongs to arcs or neighbours, not to the lens light.
 CLIP = 3.0
 
@@ -136,7 +136,7 @@ def fit_lenses(
     pixel = observation.pixel
     smallest = max(2.5 * pixel, 1.2 * psf_fwhm)
     largest = max(0.8 * observation.half_width, 1.5 * smallest)
-    widths = gaussian_widths(0.4 * pixel, 0.6 * observation.half_width, GAUSSIANS) if lens_light else None
+    widths = gaussian_widths(NARROWEST * pixel, WIDEST * observation.half_width) if lens_light else None
     correlation = torch.zeros(len(images)) if correlation is None else correlation
     # neighbours share their noise: a sum over m pixels has m (1 + 2 rho)^2 times one pixel's variance
     temperature = ((1.0 + 2.0 * correlation.clamp(0.0, 1.0)) ** 2).to(observation.data)

@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """What the fit sees of images: a batch of equal cut-outs as tensors, at native or coarser pixels."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from lensing_sr.forward.binning import bin_sum
 from lensing_sr.forward.formation import ImageFormation
 
 __all__ = ["Observation"]
+
+#: Pixels that the FWHM of a Gaussian must span for its samples to stand for it.
+SAMPLES_PER_FWHM = 2.5
 
 
 @dataclass
@@ -31,8 +35,8 @@ class Observation:
         ``(images, k, k)``, or None for no blurring.
     oversampling : int
         Sampling of the PSF kernel as given; 1 at the detector's.
-    analytic : bool
-        Whether the PSF is known at any sampling (a Gaussian), so that it may act on the finest samples.
+    analytic : float
+        FWHM in arcsec of a Gaussian PSF, which is known at any sampling; 0 for a kernel.
     """
 
     data: torch.Tensor
@@ -41,7 +45,7 @@ class Observation:
     origin: tuple
     kernel: Callable
     oversampling: int = 1
-    analytic: bool = False
+    analytic: float = 0.0
 
     @property
     def pixel(self):
@@ -59,8 +63,9 @@ class Observation:
     def formation(self, supersampling=1, dtype=None):
         """Return the `ImageFormation` of these pixels with `supersampling` light samples a kernel pixel and axis."""
         oversampling = self.oversampling
-        if self.analytic:
-            oversampling, supersampling = supersampling, 1
+        if self.analytic and supersampling > 1:
+            # a Gaussian narrower than its pixels acts on finer ones, where its samples tell its shape
+            oversampling = max(1, math.ceil(SAMPLES_PER_FWHM * self.pixel / self.analytic))
         return ImageFormation(
             self.data.shape[1:],
             self.matrix,

@@ -13,7 +13,8 @@ import math
 
 import torch
 
-from lensing_sr.forward.model import LENS, lensed_source
+from lensing_sr.forward.model import LENS
+from lensing_sr.lensing.mass import sie_deflection
 
 __all__ = ["lensing_templates", "scan", "unlensed_templates"]
 
@@ -23,6 +24,9 @@ RINGS = ((0.03, 1), (0.12, 6), (0.3, 8), (0.5, 12), (0.75, 12))
 SIZES = (0.07, 0.22)
 #: Ratio of neighbouring Einstein radii: adjacent rings still overlap.
 STEP = 1.15
+
+#: b_n of an exponential profile.
+B_1 = 1.6783469900166605
 
 _CHUNK = 2_000_000
 
@@ -109,6 +113,8 @@ def _gains(objective, null, p, templates, group):
     rows[:, 7:9] = rows[:, 3:5] + templates[:, 1:3]
     rows[:, 9] = templates[:, 3].log()
     x, y = objective.formation.positions
+    # deflections grow in proportion to theta_E: one evaluation serves all templates
+    unit = sie_deflection(x, y, torch.ones_like(lens[0]).to(x), *lens[1:5].to(x))
     formation = objective.formation.select(group[:1])
     weight = objective.weight[group].flatten(1)
     residual = null.left[group].to(weight) * weight
@@ -117,13 +123,21 @@ def _gains(objective, null, p, templates, group):
     reach = (columns.to(weight) * weight[:, None]).transpose(1, 2)  # (images, pixels, columns)
     gains = []
     for part in rows.split(max(1, _CHUNK // x.numel())):
-        light = formation.observe(lensed_source(part.to(weight), x, y)).flatten(1)
+        light = formation.observe(_template_light(part.to(weight), unit, x, y)).flatten(1)
         overlap = residual @ light.T
         inside = torch.einsum("tn,bnl->btl", light, reach)
         norm = weight**2 @ (light**2).T - torch.einsum("btl,blm,btm->bt", inside, inverse, inside)
         usable = (overlap > 0) & (norm > 1e-3 * (weight**2 @ (light**2).T)) & (norm > 0)
         gains.append(torch.where(usable, overlap**2 / norm.clamp_min(1e-30), torch.zeros_like(norm)))
     return torch.cat(gains, dim=1)
+
+
+def _template_light(rows, unit, x, y):
+    """Round exponential sources seen through a lens whose deflection for theta_E = 1" is `unit`; 1 at r_eff."""
+    theta_E, x_source, y_source, r_eff = (c[:, None, None] for c in (rows[:, 0].exp(), rows[:, 7], rows[:, 8], rows[:, 9].exp()))
+    d_x, d_y = x - theta_E * unit[0] - x_source, y - theta_E * unit[1] - y_source
+    ratio = (d_x * d_x + d_y * d_y).sqrt() / r_eff
+    return torch.exp(-B_1 * (ratio - 1.0))
 
 
 def _distinct(gain, templates, keep):

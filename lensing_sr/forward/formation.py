@@ -2,17 +2,18 @@
 """From light on the sky to flux in detector pixels: sampling, blurring, binning, as one linear operator."""
 
 import torch
+from numpy.polynomial.legendre import leggauss
 
-from lensing_sr.forward.binning import bin_mean, bin_sum, unbin_sum
+from lensing_sr.forward.binning import bin_sum, unbin_sum
 from lensing_sr.forward.convolve import Convolver
 
 __all__ = ["ImageFormation", "sample_positions"]
 
 
-def sample_positions(shape, matrix, origin, factor=1, margin=0, *, dtype=torch.float64, device=None):
-    r"""Positions in arcsec of the samples of a grid `factor` times finer than its pixels.
+def sample_positions(shape, matrix, origin, factor=1, margin=0, nodes=(0.0,), *, dtype=torch.float64, device=None):
+    r"""Positions in arcsec of samples on a grid `factor` times finer than the pixels, at `nodes` within its cells.
 
-    .. math:: (x, y)^T = M\,(c - c_0,\ r - r_0)^T, \qquad c = (j - m + \tfrac12)/f - \tfrac12
+    .. math:: (x, y)^T = M\,(c - c_0,\ r - r_0)^T, \qquad c = (j - m + \tfrac12 + t)/f - \tfrac12
 
     Parameters
     ----------
@@ -23,20 +24,24 @@ def sample_positions(shape, matrix, origin, factor=1, margin=0, *, dtype=torch.f
     origin : tuple of float
         Pixel position (column, row) of (0, 0) arcsec.
     factor : float
-        f, samples a pixel and axis.
+        f, cells a pixel and axis.
     margin : int
-        m, samples added on every side.
+        m, cells added on every side.
+    nodes : sequence of float
+        t, places of the samples in a cell, from -1/2 to 1/2.
     dtype, device
         Of the result.
 
     Returns
     -------
     x, y : torch.Tensor
-        Shape ``(f rows + 2 m, f columns + 2 m)`` in arcsec.
+        Shape ``((f rows + 2 m) k, (f columns + 2 m) k)`` in arcsec for k nodes.
     """
-    matrix = torch.as_tensor(matrix, dtype=torch.float64)
+    matrix = torch.as_tensor(matrix, dtype=torch.float64).cpu()
+    nodes = torch.as_tensor(nodes, dtype=torch.float64)
     rows, columns = (
-        (torch.arange(round(n * factor) + 2 * margin, dtype=torch.float64) - margin + 0.5) / factor - 0.5 - first
+        ((torch.arange(round(n * factor) + 2 * margin, dtype=torch.float64)[:, None] - margin + 0.5 + nodes) / factor
+         - 0.5 - first).flatten()
         for n, first in zip(shape, origin[::-1], strict=True)
     )
     rows, columns = torch.meshgrid(rows, columns, indexing="ij")
@@ -48,8 +53,8 @@ def sample_positions(shape, matrix, origin, factor=1, margin=0, *, dtype=torch.f
 class ImageFormation:
     r"""The operator from surface brightness to detector pixels, :math:`d = B\,P\,A\,I`.
 
-    Light is evaluated at `positions`, averaged over `supersampling` x `supersampling` samples (A), multiplied by the
-    area of a kernel pixel, convolved with the kernel (P) and summed over `oversampling` x `oversampling` kernel pixels
+    Light is evaluated at `positions`, averaged over the `supersampling` x `supersampling` samples of each kernel pixel
+    (A), multiplied by its area, convolved with the kernel (P) and summed over `oversampling` x `oversampling` kernel pixels
     to detector pixels (B).  A margin of half the kernel surrounds the field, so that edges are exact.
 
     Parameters
@@ -88,12 +93,12 @@ class ImageFormation:
             kernel = torch.ones(1, 1)
         kernel = torch.as_tensor(kernel).to(dtype=dtype, device=device)
         self._convolver = Convolver(kernel, tuple(n * self.oversampling for n in self.shape))
-        self.margin = self._convolver.margin * self.supersampling
-        factor = self.oversampling * self.supersampling
+        nodes, weights = (torch.as_tensor(a) for a in leggauss(self.supersampling))
         matrix = torch.as_tensor(matrix, dtype=torch.float64)
         self.x, self.y = sample_positions(
-            shape, matrix, origin, factor, self.margin, dtype=dtype, device=device
+            shape, matrix, origin, self.oversampling, self._convolver.margin, 0.5 * nodes, dtype=dtype, device=device
         )
+        self._weights = (0.5 * weights).to(dtype=dtype, device=device)
         #: area in arcsec^2 of a detector pixel
         self.pixel_area = float(torch.linalg.det(matrix).abs())
         self._trivial = kernel.shape[-1] == 1
@@ -114,7 +119,7 @@ class ImageFormation:
 
     def observe(self, light):
         """Flux a detector pixel, ``(..., rows, columns)``, of light sampled at `positions`, per arcsec^2."""
-        flux = bin_mean(light, self.supersampling) * (self.pixel_area / self.oversampling**2)
+        flux = self._average(light) * (self.pixel_area / self.oversampling**2)
         return bin_sum(flux if self._trivial else self._convolver.forward(flux), self.oversampling)
 
     def adjoint(self, image):
@@ -122,6 +127,17 @@ class ImageFormation:
         flux = unbin_sum(image, self.oversampling)
         if not self._trivial:
             flux = self._convolver.adjoint(flux)
-        return unbin_sum(flux, self.supersampling) * (
-            self.pixel_area / (self.oversampling * self.supersampling) ** 2
-        )
+        flux = flux * (self.pixel_area / self.oversampling**2)
+        if self.supersampling == 1:
+            return flux
+        weights = self._weights.outer(self._weights).repeat(*flux.shape[-2:])
+        return unbin_sum(flux, self.supersampling) * weights
+
+    def _average(self, light):
+        """Mean over each kernel pixel by quadrature."""
+        k = self.supersampling
+        if k == 1:
+            return light
+        *lead, rows, columns = light.shape
+        light = light.reshape(*lead, rows // k, k, columns // k, k)
+        return torch.einsum("...ikjl,k,l->...ij", light, self._weights, self._weights)

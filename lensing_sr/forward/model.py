@@ -10,7 +10,7 @@ that steps of the fit are relative.  Amplitudes are not among them: they are lin
 import torch
 
 from lensing_sr.lensing.mass import shear_deflection, sie_deflection, sie_deflection_jacobian
-from lensing_sr.light.gaussians import gaussian_brightness
+from lensing_sr.light.gaussians import gaussian_family
 from lensing_sr.light.sersic import CENTRE, sersic_b
 
 __all__ = [
@@ -135,7 +135,7 @@ def lensed_source_jacobian(p, x, y):
     return light, jacobian
 
 
-def _light_families(p, sigma):
+def _light_families(p):
     """Centre and ellipticities, one pair for each half of the Gaussians (inner and outer)."""
     x0, y0, *shapes = (c[:, None, None] for c in p[:, _N_MACRO : _N_MACRO + len(LIGHT)].unbind(1))
     return x0, y0, ((shapes[0], shapes[1]), (shapes[2], shapes[3]))
@@ -151,22 +151,16 @@ def lens_light(p, x, y, sigma):
     x, y : torch.Tensor
         Positions in arcsec, ``(rows, columns)``.
     sigma : torch.Tensor
-        Widths in arcsec, ``(k,)``.
+        Widths in arcsec, ``(k,)``, from `lensing_sr.light.gaussians.gaussian_widths`.
 
     Returns
     -------
     torch.Tensor
         Surface brightness, ``(batch, 2 k, rows, columns)``: the inner family first.
     """
-    x0, y0, shapes = _light_families(p, sigma)
-    sigma = sigma[:, None, None]
-    return torch.cat(
-        [
-            gaussian_brightness(x, y, sigma, e1[:, None], e2[:, None], x0[:, None], y0[:, None])
-            for e1, e2 in shapes
-        ],
-        dim=1,
-    )
+    x0, y0, shapes = _light_families(p)
+    e1, e2 = (torch.stack(component, dim=1) for component in zip(*shapes, strict=True))
+    return gaussian_family(x, y, sigma, e1, e2, x0[:, None], y0[:, None]).flatten(1, 2)
 
 
 def lens_light_jacobian(p, x, y, sigma, columns, amplitudes):
@@ -186,7 +180,7 @@ def lens_light_jacobian(p, x, y, sigma, columns, amplitudes):
     torch.Tensor
         ``(batch, 6, rows, columns)``.
     """
-    x0, y0, shapes = _light_families(p, sigma)
+    x0, y0, shapes = _light_families(p)
     weights = amplitudes / (sigma * sigma).repeat(2)
     k = len(sigma)
     u, v = x - x0, y - y0

@@ -53,14 +53,15 @@ def _arctan_ratio(g_x, g_y, e1, e2):
     """
     g2_x, g2_y = g_x * g_x - g_y * g_y, 2.0 * g_x * g_y
     v2_x, v2_y = e1 * g2_x + e2 * g2_y, e1 * g2_y - e2 * g2_x
-    # 1 - V/3 + V^2/5 - V^3/7 + V^4/9 - V^5/11 by Horner's rule
-    f_x, f_y = -v2_x / 11.0 + 1.0 / 9.0, -v2_y / 11.0
-    for coefficient in (-1.0 / 7.0, 1.0 / 5.0, -1.0 / 3.0, 1.0):
-        f_x, f_y = f_x * v2_x - f_y * v2_y + coefficient, f_x * v2_y + f_y * v2_x
     e = e1 * e1 + e2 * e2
     small = e < ROUND**2
-    if bool(small.all()):
-        return f_x, f_y, v2_x, v2_y
+    if bool(small.any()):
+        # 1 - V/3 + V^2/5 - V^3/7 + V^4/9 - V^5/11 by Horner's rule
+        f_x, f_y = -v2_x / 11.0 + 1.0 / 9.0, -v2_y / 11.0
+        for coefficient in (-1.0 / 7.0, 1.0 / 5.0, -1.0 / 3.0, 1.0):
+            f_x, f_y = f_x * v2_x - f_y * v2_y + coefficient, f_x * v2_y + f_y * v2_x
+        if bool(small.all()):
+            return f_x, f_y, v2_x, v2_y
     # the square root of conj(epsilon): half the angle, kept away from the round lens where it has no derivative
     safe1 = torch.where(small, torch.full_like(e1, 0.5), e1)
     safe2 = torch.where(small, torch.zeros_like(e2), e2)
@@ -73,7 +74,9 @@ def _arctan_ratio(g_x, g_y, e1, e2):
     b = 0.5 * torch.atanh(2.0 * v_y / (1.0 + e))
     # at the clamped centre |v|^2 < e; only values off the centre matter there, and they are exact
     closed_x, closed_y = (a * v_x + b * v_y) / e, (b * v_x - a * v_y) / e
-    return torch.where(small, f_x, closed_x), torch.where(small, f_y, closed_y), v2_x, v2_y
+    if bool(small.any()):
+        closed_x, closed_y = torch.where(small, f_x, closed_x), torch.where(small, f_y, closed_y)
+    return closed_x, closed_y, v2_x, v2_y
 
 
 def sie_deflection(x, y, theta_E, e1, e2, x_lens=0.0, y_lens=0.0):

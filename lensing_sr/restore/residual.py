@@ -123,7 +123,7 @@ def _noise_statistics(levels, correlation, scale, binned):
     matrix = _matrix(size, scale, binned)
     filtered = torch.fft.irfft2(spectra * noise, s=(size, size))
     fine, fine_filtered = apply_axes(kernels, matrix, matrix), apply_axes(filtered, matrix, matrix)
-    # one coarse impulse, summed over all fine pixels, is the mean over the scale^2 places of a fine pixel in a coarse one
+    # one coarse impulse, summed over the fine pixels, is the mean over the scale^2 places of a fine pixel in a coarse one
     gram = torch.einsum("jyx,kyx->jk", fine, fine_filtered) / scale**2
     return variance, spread, gram
 

@@ -33,6 +33,9 @@ Exit status: 0 if every image was written (flagged ones too), 1 if one failed, 2
 usage."""
 
 EXAMPLE_OUTPUT = ("lensing_sr_example.fits", "lensing_sr_example.png")
+# Options that the example has no use for.
+OF_AN_IMAGE = ("output", "output_dir", "plot", "ext", "psf", "psf_fwhm", "psf_oversampling", "noise", "noise_rms", "mask")
+OF_AN_IMAGE += ("pixel_scale", "cutout")
 SMALLEST_SCALE, LARGEST_SCALE = 1.0, 16.0
 
 
@@ -61,13 +64,7 @@ def _positive(text):
     return value
 
 
-def _oversampling(text):
-    if not re.fullmatch(r"[1-9]\d?", text):
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to 99, got {text!r}")
-    return int(text)
-
-
-def _seed(text):
+def _whole(text):
     if not re.fullmatch(r"\d{1,18}", text):
         raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, got {text!r}")
     return int(text)
@@ -79,41 +76,66 @@ def build_parser():
         prog="fits2sr", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("images", metavar="IMAGE", nargs="*", help="FITS file with an image of a lens")
-    parser.add_argument("--example", action="store_true", help="run on the simulated lens that comes with the package; "
-                        f"writes {' and '.join(EXAMPLE_OUTPUT)}")  # fmt: skip
+    parser.add_argument(
+        "--example",
+        action="store_true",
+        help=f"run on the simulated lens that comes with the package; writes {' and '.join(EXAMPLE_OUTPUT)}",
+    )
 
     group = parser.add_argument_group("output")
     where = group.add_mutually_exclusive_group()
-    where.add_argument("-o", "--output", metavar="OUT.fits", help="output file, for one IMAGE (default: IMAGE's name with "
-                       "_sr added, in the working directory)")  # fmt: skip
+    where.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT.fits",
+        help="output file, for one IMAGE (default: IMAGE_sr.fits in the working directory)",
+    )
     where.add_argument("--output-dir", metavar="DIR", help="folder of the output files")
     group.add_argument("--plot", metavar="PNG", help="also save a figure, for one IMAGE (.png, .pdf or .svg)")
     group.add_argument("--overwrite", action="store_true", help="replace existing files")
-    group.add_argument("--scale", type=_scale, default=2, metavar="S", help="input pixels over output pixels, from 1 to 16; "
-                       "need not be whole (default: 2)")  # fmt: skip
+    group.add_argument(
+        "--scale",
+        type=_scale,
+        default=2,
+        metavar="S",
+        help="how many times finer, 1 to 16; need not be whole (default: 2)",
+    )
 
     group = parser.add_argument_group("input")
     group.add_argument("--ext", metavar="NAME", help="extension that holds the image: its name or number")
     kernel = group.add_mutually_exclusive_group()
     kernel.add_argument("--psf", metavar="FILE[,EXT]", help="point-spread function")
-    kernel.add_argument("--psf-fwhm", type=_positive, metavar="ARCSEC", help="full width at half maximum of a Gaussian PSF")
-    group.add_argument("--psf-oversampling", type=_oversampling, metavar="N", help="pixels of the PSF in a pixel of the "
-                       "image, per axis (default: 1)")  # fmt: skip
+    kernel.add_argument(
+        "--psf-fwhm", type=_positive, metavar="ARCSEC", help="full width at half maximum of a Gaussian PSF"
+    )
+    group.add_argument(
+        "--psf-oversampling", type=_whole, metavar="N", help="PSF pixels in an image pixel, per axis (default: 1)"
+    )
     noise = group.add_mutually_exclusive_group()
     noise.add_argument("--noise", metavar="FILE[,EXT]", help="standard deviation of each pixel")
-    noise.add_argument("--noise-rms", type=_positive, metavar="X", help="one standard deviation for all pixels, in the "
-                       "units of the image")  # fmt: skip
+    noise.add_argument(
+        "--noise-rms", type=_positive, metavar="X", help="one standard deviation for all pixels, in image units"
+    )
     group.add_argument("--mask", metavar="FILE[,EXT]", help="pixels to ignore: non-zero = ignore")
-    group.add_argument("--pixel-scale", type=_positive, metavar="ARCSEC", help="size of a pixel, where the header does "
-                       "not say it")  # fmt: skip
-    group.add_argument("--cutout", nargs=3, metavar=("RA", "DEC", "SIZE"), help="work on a square around this position "
-                       "(degrees, or 10h00m28.0s +02d12m21s) of this size in arcsec")  # fmt: skip
+    group.add_argument(
+        "--pixel-scale", type=_positive, metavar="ARCSEC", help="pixel size, where the header does not say it"
+    )
+    group.add_argument(
+        "--cutout",
+        nargs=3,
+        metavar=("RA", "DEC", "SIZE"),
+        help="work on a square around this position (degrees, or 10h00m28.0s +02d12m21s) of this size in arcsec",
+    )
 
     group = parser.add_argument_group("method")
-    group.add_argument("--method", choices=("auto", "fit"), default="auto", help="how to find the deflection (default: auto)")
+    group.add_argument(
+        "--method", choices=("auto", "fit"), default="auto", help="how to find the deflection (default: auto)"
+    )
     group.add_argument("--no-lens-light", action="store_true", help="the lens galaxy's light was already subtracted")
-    group.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)")
-    group.add_argument("--seed", type=_seed, default=0, metavar="N", help="seed of the random numbers (default: 0)")
+    group.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)"
+    )
+    group.add_argument("--seed", type=_whole, default=0, metavar="N", help="seed of the random numbers (default: 0)")
 
     talk = parser.add_mutually_exclusive_group()
     talk.add_argument("-v", "--verbose", action="store_true", help="show the log")
@@ -129,14 +151,6 @@ def _shield_negative(arguments):
         if "--cutout" in arguments[max(place - 3, 0) : place] and re.match(r"-\d", text):
             shielded[place] = f" {text}"
     return shielded
-
-
-def _check_files(options):
-    """Files named beside the images exist, before any long work."""
-    for name in ("psf", "noise", "mask"):
-        text = getattr(options, name)
-        if text is not None and not (Path(text).is_file() or Path(text.rpartition(",")[0]).is_file()):
-            raise UsageError(f"--{name}: there is no file {text}; give FILE or FILE,EXT")
 
 
 def _plan(options):
@@ -156,7 +170,9 @@ def _plan(options):
     outputs = [output for _, output in jobs] + ([figure] if figure else [])
     twice = {output for output in outputs if outputs.count(output) > 1}
     if twice:
-        raise UsageError(f"several images would be written to {min(twice)}; run them apart, each with its own --output-dir")
+        raise UsageError(
+            f"several images would be written to {min(twice)}; run them apart, each with its own --output-dir"
+        )
     for output in outputs:
         try:
             check_output(output, options.overwrite)
@@ -179,8 +195,7 @@ def _check_usage(options):
     """Raise where options contradict each other."""
     several = len(options.images) > 1
     if options.example:
-        given = [name for name in ("output", "output_dir", "plot", "ext", "psf", "psf_fwhm", "psf_oversampling", "noise",
-                                   "noise_rms", "mask", "pixel_scale", "cutout") if getattr(options, name) is not None]  # fmt: skip
+        given = [name for name in OF_AN_IMAGE if getattr(options, name) is not None]
         if options.images or given:
             wrong = options.images[0] if options.images else f"--{given[0].replace('_', '-')}"
             raise UsageError(f"--example brings its own image and names; leave out {wrong}")
@@ -190,11 +205,16 @@ def _check_usage(options):
         if getattr(options, name) is not None:
             remedy = "use --output-dir" if name == "output" else "run the images one by one"
             raise UsageError(f"--{name}: is for one IMAGE, got {len(options.images)}; {remedy}")
+    if options.psf_oversampling == 0:
+        raise UsageError("--psf-oversampling: must be at least 1, got 0")
     if options.psf_oversampling is not None and options.psf is None:
         raise UsageError("--psf-oversampling: says how finely a kernel is sampled; give the kernel with --psf")
     if options.output_dir is not None and not Path(options.output_dir).is_dir():
         raise UsageError(f"--output-dir: there is no folder {options.output_dir}; make it first")
-    _check_files(options)
+    for name in ("psf", "noise", "mask"):
+        text = getattr(options, name)
+        if text is not None and not (Path(text).is_file() or Path(text.rpartition(",")[0]).is_file()):
+            raise UsageError(f"--{name}: there is no file {text}; give FILE or FILE,EXT")
 
 
 def _how_to_read(options):
@@ -307,7 +327,7 @@ def _run(options):
             _say(f"fits2sr: {image}: not enough memory; use --cutout or a smaller --scale")
         except Exception as error:  # one image must not take the others with it
             failed += 1
-            _say(f"fits2sr: {image}: internal error ({type(error).__name__}: {error}); please report it, with -v's output")
+            _say(f"fits2sr: {image}: internal error ({type(error).__name__}: {error}); please report it, run with -v")
             if options.verbose:
                 traceback.print_exc()
         else:

@@ -22,7 +22,20 @@ from lensing_sr.quality import Quality
 from lensing_sr.result import SuperResolution
 
 UNIT = u.electron / u.s
-MODEL = ("theta_E", "e1", "e2", "x_lens", "y_lens", "gamma1", "gamma2", "x_source", "y_source", "r_eff", "n", "e1_source")
+MODEL = (
+    "theta_E",
+    "e1",
+    "e2",
+    "x_lens",
+    "y_lens",
+    "gamma1",
+    "gamma2",
+    "x_source",
+    "y_source",
+    "r_eff",
+    "n",
+    "e1_source",
+)
 SOURCE = ("r_eff", "n", "e1_source", "e2_source", "x_source", "y_source")
 
 

@@ -157,8 +157,16 @@ def test_figure_of_what_is_empty():
     coarse = grid_of()
     zero, fine = np.zeros(coarse.shape), coarse.upsampled(2)
     nothing = np.zeros(fine.shape)
-    figure = lens_figure(input_image=zero, image=nothing, arcs=nothing, convergence=nothing, residual=zero, input_grid=coarse,
-                         grid=fine, source=nothing)  # fmt: skip
+    figure = lens_figure(
+        input_image=zero,
+        image=nothing,
+        arcs=nothing,
+        convergence=nothing,
+        residual=zero,
+        input_grid=coarse,
+        grid=fine,
+        source=nothing,
+    )
     figure.canvas.draw()
 
 
@@ -180,7 +188,10 @@ def test_deflection_field_draws_itself():
 
 
 def test_title_survives_odd_names():
-    assert lens_title("a$b", 1.0, np.nan, np.nan, 2.5, ("edge",)) == r"a\$b:  $\theta_\mathrm{E} = 1.000$ arcsec,  2.5$\times$ finer"
+    assert (
+        lens_title("a$b", 1.0, np.nan, np.nan, 2.5, ("edge",))
+        == r"a\$b:  $\theta_\mathrm{E} = 1.000$ arcsec,  2.5$\times$ finer"
+    )
 
 
 @pytest.mark.parametrize(("length", "nice"), [(1.0, 1.0), (0.99, 0.5), (49.9, 20.0), (0.05, 0.05), (3e-3, 2e-3)])

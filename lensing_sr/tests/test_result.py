@@ -51,8 +51,20 @@ def test_ccddata_reads_the_file_plain(result, written):
 def test_every_piece_has_its_extension(result, bare):
     for case in (result, bare):
         hdus = case.to_hdus()
-        assert [hdu.name for hdu in hdus] == ["PRIMARY", "UNCERT", "MASK", "PSFIMAGE", "ARCS", "LENSLITE", "SOURCE", "DEFLECT",
-                                              "KAPPA", "MODEL", "RESID", "LENSPARS"]  # fmt: skip
+        assert [hdu.name for hdu in hdus] == [
+            "PRIMARY",
+            "UNCERT",
+            "MASK",
+            "PSFIMAGE",
+            "ARCS",
+            "LENSLITE",
+            "SOURCE",
+            "DEFLECT",
+            "KAPPA",
+            "MODEL",
+            "RESID",
+            "LENSPARS",
+        ]
         for name in ("PRIMARY", "UNCERT", "MASK", "ARCS", "LENSLITE", "KAPPA"):
             assert hdus[name].shape == (240, 256), name
         assert hdus["DEFLECT"].shape == (2, 240, 256)
@@ -259,8 +271,11 @@ def test_lenstronomy_sees_the_same_pixels(result):
     kwargs = result.to_lenstronomy()
     image = data.ImageData(**kwargs["kwargs_data"])
     east, north = image.pixel_coordinates
-    np.testing.assert_allclose(np.stack([east, north]), np.tensordot(result.input_grid.orientation,
-                               result.input_grid.coordinates(), axes=1), atol=1e-10)  # fmt: skip
+    np.testing.assert_allclose(
+        np.stack([east, north]),
+        np.tensordot(result.input_grid.orientation, result.input_grid.coordinates(), axes=1),
+        atol=1e-10,
+    )
     np.testing.assert_allclose(image.data, result.input_image.data - result.sky)
     (keep,) = kwargs["kwargs_likelihood"]["image_likelihood_mask_list"]
     np.testing.assert_array_equal(keep, ~result.input_image.mask)

@@ -15,9 +15,21 @@ from lensing_sr.export.lenstronomy import model_kwargs
 from lensing_sr.geometry.grid import PixelGrid
 
 MODEL = {
-    "theta_E": 1.2, "e1": 0.11, "e2": -0.07, "x_lens": 0.03, "y_lens": -0.02, "gamma1": 0.02, "gamma2": 0.05,
-    "amplitude": 40.0, "r_eff": 0.2, "n": 1.3, "e1_source": -0.2, "e2_source": 0.1, "x_source": 0.1, "y_source": 0.05,
-}  # fmt: skip
+    "theta_E": 1.2,
+    "e1": 0.11,
+    "e2": -0.07,
+    "x_lens": 0.03,
+    "y_lens": -0.02,
+    "gamma1": 0.02,
+    "gamma2": 0.05,
+    "amplitude": 40.0,
+    "r_eff": 0.2,
+    "n": 1.3,
+    "e1_source": -0.2,
+    "e2_source": 0.1,
+    "x_source": 0.1,
+    "y_source": 0.05,
+}
 
 
 def north_up(shape=(40, 60)):
@@ -49,7 +61,9 @@ def test_lenstronomy_reads_the_same_model():
         np.testing.assert_allclose((e1, e2), (kwargs["e1"], kwargs["e2"]), atol=1e-7)
         centre = -found[profile]["center_x"], found[profile]["center_y"]
         np.testing.assert_allclose(centre, (kwargs["center_x"], kwargs["center_y"]), atol=1e-7)
-    gamma = read.gamma_phi_coolest_to_g1_g2_lenstronomy(found["ExternalShear"]["gamma_ext"], found["ExternalShear"]["phi_ext"])
+    gamma = read.gamma_phi_coolest_to_g1_g2_lenstronomy(
+        found["ExternalShear"]["gamma_ext"], found["ExternalShear"]["phi_ext"]
+    )
     np.testing.assert_allclose(gamma, (shear["gamma1"], shear["gamma2"]), atol=1e-7)
     assert found["SIE"]["theta_E"] == 1.2
     assert found["Sersic"]["theta_eff"] == source["R_sersic"]

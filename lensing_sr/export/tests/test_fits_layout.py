@@ -19,7 +19,12 @@ def through_text(header):
 
 
 @given(
-    st.floats(0, 360), st.floats(-89, 89), st.floats(-3.2, 3.2), st.sampled_from([-1, 1]), st.floats(-500, 500), st.booleans()
+    st.floats(0, 360),
+    st.floats(-89, 89),
+    st.floats(-3.2, 3.2),
+    st.sampled_from([-1, 1]),
+    st.floats(-500, 500),
+    st.booleans(),
 )
 def test_positions_survive_the_header(ra, dec, angle, parity, pixel, sip):
     wcs = WCS(naxis=2)
@@ -39,8 +44,20 @@ def test_positions_survive_the_header(ra, dec, angle, parity, pixel, sip):
 
 def test_mixture_of_cards_becomes_one_matrix():
     """Real headers carry CD and PC + CDELT at once."""
-    header = fits.Header({"CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CRVAL1": 1.0, "CRVAL2": 2.0, "CRPIX1": 3.0, "CRPIX2": 4.0,
-                          "CD1_1": -1e-5, "CD2_2": 1e-5, "CD1_2": 0.0, "CD2_1": 0.0})  # fmt: skip
+    header = fits.Header(
+        {
+            "CTYPE1": "RA---TAN",
+            "CTYPE2": "DEC--TAN",
+            "CRVAL1": 1.0,
+            "CRVAL2": 2.0,
+            "CRPIX1": 3.0,
+            "CRPIX2": 4.0,
+            "CD1_1": -1e-5,
+            "CD2_2": 1e-5,
+            "CD1_2": 0.0,
+            "CD2_1": 0.0,
+        }
+    )
     written = wcs_header(WCS(header))
     assert not {"PC1_1", "CDELT1"} & set(written)
     assert written["CD1_1"] == -1e-5
@@ -70,12 +87,20 @@ def test_unknown_unit_is_an_empty_card(tmp_path):
 
 def test_header_of_the_input_is_filtered():
     header = fits.Header()
-    header["OBJECT"], header["EXPTIME"], header["LTV1"], header["CD1_1"], header["CHI2RED"] = "J1430", 2100.0, 3.0, 9.0, 9.0
+    header["OBJECT"], header["EXPTIME"], header["LTV1"], header["CD1_1"], header["CHI2RED"] = (
+        "J1430",
+        2100.0,
+        3.0,
+        9.0,
+        9.0,
+    )
     header["NAXIS1"], header["EXTNAME"], header["A_ORDER"], header["CPDIS1"] = 7, "SCI", 3, "LOOKUP"
     header["HIERARCH long keyword"] = 1
     header.add_history("drizzled")
     image = CCDData(np.ones((4, 4)), unit="adu", meta=header)
-    written = build_hdus({"image": image}, {}, grids={"fine": PixelGrid((4, 4), pixel_scale=1)}, history=["fitted"])[0].header
+    written = build_hdus({"image": image}, {}, grids={"fine": PixelGrid((4, 4), pixel_scale=1)}, history=["fitted"])[
+        0
+    ].header
     assert written["OBJECT"] == "J1430"
     assert written["EXPTIME"] == 2100.0
     assert list(written["HISTORY"]) == ["drizzled", "fitted"]

@@ -41,8 +41,16 @@ def test_deflections_are_those_of_lenstronomy(e1, e2, gamma1, gamma2, angle, mir
     import torch
 
     turn = orientation_of(angle, mirrored)
-    values = {"theta_E": 1.1, "gamma": gamma, "e1": e1, "e2": e2, "x_lens": 0.2, "y_lens": -0.1, "gamma1": gamma1,
-              "gamma2": gamma2}  # fmt: skip
+    values = {
+        "theta_E": 1.1,
+        "gamma": gamma,
+        "e1": e1,
+        "e2": e2,
+        "x_lens": 0.2,
+        "y_lens": -0.1,
+        "gamma1": gamma1,
+        "gamma2": gamma2,
+    }
     x, y = np.random.default_rng(1).uniform(-2, 2, (2, 40))
     kwargs = model_kwargs(values, orientation=turn)
     lens = lens_model.LensModel(kwargs["kwargs_model"]["lens_model_list"])

@@ -96,6 +96,7 @@ def test_same_as_lenstronomy(lens, gamma):
     from lenstronomy.LensModel.lens_model import LensModel
 
     x, y = positions()
+    x, y = x + lens["x_lens"], y + lens["y_lens"]
     centre = {"center_x": lens["x_lens"], "center_y": lens["y_lens"]}
     shape = {name: lens[name] for name in ("theta_E", "e1", "e2")}
     theirs = {

@@ -85,8 +85,10 @@ def test_one_failure_does_not_stop_the_others(stub, tmp_path, capsys):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("error", [InputError("psf", "must have a positive sum", 0.0), OSError("disk"), MemoryError(),
-                                   ZeroDivisionError("oops")])  # fmt: skip
+@pytest.mark.parametrize(
+    "error",
+    [InputError("psf", "must have a positive sum", 0.0), OSError("disk"), MemoryError(), ZeroDivisionError("oops")],
+)
 def test_whatever_happens_is_a_message(stub, tmp_path, capsys, error):
     stub.failing = {"lens": error}
     before = files(tmp_path)
@@ -129,13 +131,14 @@ def test_missing_image_fails_alone(tmp_path, monkeypatch, capsys):
         ("lens.fits --psf absent.fits", "--psf: there is no file absent.fits"),
         ("lens.fits --noise absent.fits,ERR", "--noise: there is no file absent.fits,ERR"),
         ("lens.fits --psf-oversampling 3", "give the kernel with --psf"),
+        ("lens.fits --psf psf.fits --psf-oversampling 0", "--psf-oversampling: must be at least 1"),
         ("lens.fits --cutout here there 5", "--cutout: must be RA DEC SIZE"),
         ("lens.fits --cutout 10 20 0", "--cutout: the size must be a positive number"),
         ("lens.fits --cutout 10 95 5", "--cutout: must be RA DEC SIZE"),
         ("--example lens.fits", "leave out lens.fits"),
         ("--example --psf psf.fits", "leave out --psf"),
     ],
-)  # fmt: skip
+)
 def test_wrong_usage_is_told_before_any_work(stub, tmp_path, capsys, line, message):
     before = files(tmp_path)
     assert fits2sr.main(line.split()) == 2
@@ -150,13 +153,27 @@ def test_wrong_usage_is_told_before_any_work(stub, tmp_path, capsys, line, messa
 @pytest.mark.parametrize(
     "line",
     [
-        "lens.fits --scale 0.5", "lens.fits --scale 17", "lens.fits --scale nan", "lens.fits --scale two",
-        "lens.fits --scale -2", "lens.fits --psf a.fits --psf-fwhm 0.1", "lens.fits --psf-fwhm 0", "lens.fits --noise-rms -1",
-        "lens.fits --noise a --noise-rms 1", "lens.fits -o a --output-dir b", "lens.fits --pixel-scale 0", "lens.fits -v -q",
-        "lens.fits --psf psf.fits --psf-oversampling 1.5", "lens.fits --seed -1", "lens.fits --method magic",
-        "lens.fits --device tpu", "lens.fits --cutout 1 2", "lens.fits --network", "lens.fits --jobs 2",
+        "lens.fits --scale 0.5",
+        "lens.fits --scale 17",
+        "lens.fits --scale nan",
+        "lens.fits --scale two",
+        "lens.fits --scale -2",
+        "lens.fits --psf a.fits --psf-fwhm 0.1",
+        "lens.fits --psf-fwhm 0",
+        "lens.fits --noise-rms -1",
+        "lens.fits --noise a --noise-rms 1",
+        "lens.fits -o a --output-dir b",
+        "lens.fits --pixel-scale 0",
+        "lens.fits -v -q",
+        "lens.fits --psf psf.fits --psf-oversampling 1.5",
+        "lens.fits --seed -1",
+        "lens.fits --method magic",
+        "lens.fits --device tpu",
+        "lens.fits --cutout 1 2",
+        "lens.fits --network",
+        "lens.fits --jobs 2",
     ],
-)  # fmt: skip
+)
 def test_options_that_make_no_sense(stub, capsys, line):
     assert fits2sr.main(line.split()) == 2
     err = capsys.readouterr().err
@@ -166,12 +183,19 @@ def test_options_that_make_no_sense(stub, capsys, line):
 
 
 def test_options_reach_the_resolver(stub):
-    line = "lens.fits --scale 2.5 --ext 3 --psf psf.fits,PSF --psf-oversampling 4 --noise noise.fits --pixel-scale 0.05 --seed 7"
-    assert fits2sr.main([*line.split(), "--no-lens-light", "--method", "fit", "--device", "cpu", "-q"]) == 0
+    line = "lens.fits --scale 2.5 --ext 3 --psf psf.fits,PSF --psf-oversampling 4 --noise noise.fits --pixel-scale 0.05"
+    assert fits2sr.main([*line.split(), *"--seed 7 --no-lens-light --method fit --device cpu -q".split()]) == 0
     ((image, reading),) = stub.calls
     assert image == "lens.fits"
-    assert reading == {"ext": 3, "psf": "psf.fits,PSF", "psf_oversampling": 4, "noise": "noise.fits", "mask": None,
-                       "pixel_scale": 0.05 * u.arcsec / u.pix, "cutout": None}  # fmt: skip
+    assert reading == {
+        "ext": 3,
+        "psf": "psf.fits,PSF",
+        "psf_oversampling": 4,
+        "noise": "noise.fits",
+        "mask": None,
+        "pixel_scale": 0.05 * u.arcsec / u.pix,
+        "cutout": None,
+    }
     assert (stub.settings.scale, stub.settings.seed, stub.settings.no_lens_light) == (2.5, 7, True)
 
 
@@ -183,9 +207,7 @@ def test_numbers_reach_the_reader_with_their_units(stub):
     assert reading["ext"] == "SCI"
 
 
-@pytest.mark.parametrize(
-    "position", ["150.1163 -2.2058", "10h00m27.912s -02d12m20.88s", "10:00:27.912 -2:12:20.88"]
-)  # fmt: skip
+@pytest.mark.parametrize("position", ["150.1163 -2.2058", "10h00m27.912s -02d12m20.88s", "10:00:27.912 -2:12:20.88"])
 def test_cutout_positions(stub, position):
     assert fits2sr.main(["lens.fits", "--cutout", *position.split(), "8", "-q"]) == 0
     centre, size = stub.calls[0][1]["cutout"]
@@ -229,7 +251,11 @@ def test_log_and_warnings(stub, capsys, monkeypatch):
         return stub.result
 
     monkeypatch.setattr(stub, "super_resolve", chatty)
-    for option, log, ours, others in (("-v", True, True, True), (None, False, True, False), ("-q", False, False, False)):
+    for option, log, ours, others in (
+        ("-v", True, True, True),
+        (None, False, True, False),
+        ("-q", False, False, False),
+    ):
         assert fits2sr.main(["lens.fits", "--overwrite"] + ([option] if option else [])) == 0
         err = capsys.readouterr().err
         assert ("cut-out of 64 pixels" in err) is log
@@ -260,14 +286,25 @@ def test_version_and_help(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["fits2sr", "--help"])
     assert fits2sr.main() == 0
     text = capsys.readouterr().out
-    for option in ("--catalogue", "--jobs", "--scheduler", "--network", "--validate", "--source", "--no-potential", "--instrument"):
+    for option in (
+        "--catalogue",
+        "--jobs",
+        "--scheduler",
+        "--network",
+        "--validate",
+        "--source",
+        "--no-potential",
+        "--instrument",
+    ):
         assert option not in text  # they come with what they need
 
 
 def test_help_and_mistakes_do_not_wait_for_torch():
     import subprocess
 
-    code = ("import sys; from lensing_sr.scripts.fits2sr import main; assert main(['x.fits', '-o', 'no/a.fits']) == 2; "
-            "print('torch' in sys.modules)")  # fmt: skip
+    code = (
+        "import sys; from lensing_sr.scripts.fits2sr import main; assert main(['x.fits', '-o', 'no/a.fits']) == 2; "
+        "print('torch' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.stdout.strip() == "False", done.stderr
