@@ -12,5 +12,7 @@ __getattr__, __dir__, __all__ = attach(
         "objective": (),
         "lens_fit": ("FitSettings", "LensFit", "fit_lenses"),
         "evidence": ("lens_evidence",),
+        "uncertainty": (),
+        "rendering": (),
     },
 )

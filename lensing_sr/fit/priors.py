@@ -26,8 +26,8 @@ N, LOG_N = 1.2, 0.5
 SOURCE_ELLIPTICITY = 0.2
 #: Source offset from the lens in units of the Einstein radius (percentiles .09/.39/.78), a component.
 OFFSET = 0.4
-#: Largest half-light radius in units of the largest Einstein radius of the field, and in arcsec.
-LARGEST_SOURCE, LARGEST_R_EFF = 0.5, 0.8
+#: Largest half-light radius in units of the largest Einstein radius of the field, and in arcsec (95 % are below 0.44").
+LARGEST_SOURCE, LARGEST_R_EFF = 0.5, 0.5
 
 
 class Priors:
