@@ -10,6 +10,7 @@ from astropy.wcs import WCS
 
 from lensing_sr.export.atomic import atomic_path
 from lensing_sr.export.fits_layout import linear_header
+from lensing_sr.image._units import is_per_area
 
 __all__ = ["lens_figure", "lens_title", "nice_length", "plot_deflection", "save_figure"]
 
@@ -107,7 +108,7 @@ def lens_figure(
     window = _window(grid, centre, radius)
     # Surface brightness per arcsec^2: a per-pixel unit is divided by the area of the pixel.
     shown = [
-        np.asarray(data, dtype=float) / (1.0 if _has_solid_angle(unit) else where.pixel_area.value)
+        np.asarray(data, dtype=float) / (1.0 if is_per_area(unit) else where.pixel_area.value)
         for data, where in ((input_image, input_grid), (image, grid), (arcs, grid))
     ]
     noise_level = _scatter(shown[0] if mask is None else shown[0][~np.asarray(mask, dtype=bool)])
@@ -217,19 +218,11 @@ def save_figure(figure, path, overwrite=False):
         figure.savefig(temporary, dpi=150)
 
 
-def _has_solid_angle(unit):
-    """Whether a unit is a brightness per solid angle rather than a flux per pixel."""
-    if unit is None:
-        return False
-    factors = zip(u.Unit(unit).bases, u.Unit(unit).powers)
-    return any(base.physical_type in ("solid angle", "angle") and power < 0 for base, power in factors)
-
-
 def _brightness_label(unit):
     if unit is None or u.Unit(unit) == u.dimensionless_unscaled:
         return r"arcsec$^{-2}$"
     text = u.Unit(unit).to_string("latex_inline")
-    return text if _has_solid_angle(unit) else text + r" arcsec$^{-2}$"
+    return text if is_per_area(unit) else text + r" arcsec$^{-2}$"
 
 
 def _scatter(data):
@@ -377,7 +370,7 @@ def _source_panel(figure, source, grid, caustics, window, unit):
         window = (middle[0] - half, middle[0] + half, middle[1] - half, middle[1] + half)
     axes = _panel(figure, 4, "Source", grid, window)
     if source is not None:
-        area = 1.0 if _has_solid_angle(unit) else grid.pixel_area.value
+        area = 1.0 if is_per_area(unit) else grid.pixel_area.value
         norm = ImageNormalize(vmin=0, vmax=source.max() / area if source.max() > 0 else 1.0, stretch=AsinhStretch(0.1))
         axes.set_facecolor("black")
         _bar(figure, axes, _show(axes, source / area, grid, cmap=_LIGHT, norm=norm), _brightness_label(unit))

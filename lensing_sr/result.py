@@ -14,6 +14,7 @@ from lensing_sr import __version__
 from lensing_sr.export.fits_layout import build_hdus, now, sigma, write_hdus
 from lensing_sr.geometry.grid import PixelGrid
 from lensing_sr.geometry.wcs import sky_to_pixel
+from lensing_sr.image._units import is_per_area
 from lensing_sr.utils._repr import make_repr
 
 __all__ = ["SuperResolution"]
@@ -165,15 +166,17 @@ class SuperResolution:
         kwargs : dict
             ``kwargs_model``, ``kwargs_lens``, ``kwargs_source``, ``kwargs_lens_light`` (empty), ``kwargs_ps`` (empty),
             ``kwargs_data`` and, where there is a mask, ``kwargs_likelihood``.  In lenstronomy's frame: x towards East
-            and y towards North where the image has a celestial system.  The image has its sky and the lens galaxy's
-            light still in it, except for the sky level found here.
+            and y towards North where the image has a celestial system.  The sky is removed from the image; the lens
+            galaxy's light is still in it.
         """
         from lensing_sr.export.lenstronomy import data_kwargs, model_kwargs
 
-        grid = self.input_grid
+        grid, noise = self.input_grid, sigma(self.input_image)
+        # lenstronomy's images are flux per pixel.
+        area = grid.pixel_area.value if is_per_area(self.image.unit) else 1.0
         data = data_kwargs(
-            self.input_image.data - self.sky,
-            sigma(self.input_image),
+            (self.input_image.data - self.sky) * area,
+            None if noise is None else noise * area,
             grid.matrix,
             grid.origin,
             mask=self.input_image.mask,

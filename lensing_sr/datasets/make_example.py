@@ -37,6 +37,7 @@ STAR = (2.35, -2.1, 21.5, 0.45)
 COSMIC_RAYS = ((17, 93), (18, 93), (18, 94), (88, 12), (101, 70), (60, 40))
 
 #: What went in: value and unit, in the frame of the image (x along the columns, y along the rows, centre of the array).
+#: The shear acts about the lens.
 TRUTH = {
     "theta_E": (1.2, "arcsec"),
     "e1": (0.13, ""),
@@ -115,7 +116,7 @@ def noise_free_image(fine=10):
     )
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     sie = sie_deflection(x, y, *(truth[name] for name in ("theta_E", "e1", "e2", "x_lens", "y_lens")))
-    shear = shear_deflection(x, y, truth["gamma1"], truth["gamma2"])
+    shear = shear_deflection(x, y, *(truth[name] for name in ("gamma1", "gamma2", "x_lens", "y_lens")))
     light = _sersic(
         x - sie[0] - shear[0],
         y - sie[1] - shear[1],

@@ -96,7 +96,7 @@ def _mass(values, errors):
         return _parameter(values[name], errors.get(name, math.nan))
 
     profile = {"theta_E": take("theta_E"), **_ellipse(values, errors, ("e1", "e2"), ("x_lens", "y_lens"))}
-    if "gamma" in values:
+    if values.get("gamma", 2.0) != 2.0:
         return {"type": "PEMD", "parameters": {"gamma": take("gamma"), **profile}}
     return {"type": "SIE", "parameters": profile}
 
@@ -110,7 +110,19 @@ def _shear(values, errors):
     return {"type": "ExternalShear", "parameters": parameters}
 
 
+def _source_about_origin(values):
+    """Source position where the shear acts about (0, 0), as COOLEST's does, and not about the lens, as ours."""
+    gamma1, gamma2 = values.get("gamma1", 0.0), values.get("gamma2", 0.0)
+    x, y = values["x_lens"], values["y_lens"]
+    moved = {
+        "x_source": values["x_source"] - gamma1 * x - gamma2 * y,
+        "y_source": values["y_source"] - gamma2 * x + gamma1 * y,
+    }
+    return {**values, **moved}
+
+
 def _sersic(values, errors):
+    values = _source_about_origin(values)
     amplitude, radius = sersic_kwargs(values["amplitude"], values["r_eff"], values["n"])
     return {
         "type": "Sersic",

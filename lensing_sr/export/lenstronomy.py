@@ -117,8 +117,8 @@ def model_kwargs(parameters, *, orientation=None):
     ----------
     parameters : dict of {str: float}
         Values by the names of a result's parameter table, in arcsec: ``theta_E``, ``e1``, ``e2``, ``x_lens``,
-        ``y_lens``; ``gamma`` (the slope) makes it an EPL, without it is an SIE; ``gamma1`` and ``gamma2`` add a shear
-        about the origin of the frame; ``amplitude``, ``r_eff``, ``n``, ``e1_source``, ``e2_source``, ``x_source``,
+        ``y_lens``; ``gamma`` (the slope), if it is not 2, makes it an EPL instead of an SIE; ``gamma1`` and ``gamma2``
+        add a shear about the lens; ``amplitude``, ``r_eff``, ``n``, ``e1_source``, ``e2_source``, ``x_source``,
         ``y_source`` add a Sersic source.
     orientation : array of shape (2, 2), optional
         (East, North) = orientation @ (x, y); without it lenstronomy's frame is taken to be that of the image.
@@ -139,7 +139,8 @@ def model_kwargs(parameters, *, orientation=None):
     """
     names, lens = [], []
     shape = _elliptical(parameters, ("e1", "e2"), ("x_lens", "y_lens"), orientation)
-    if "gamma" in parameters:
+    # At exactly 2 the power law is the isothermal ellipsoid, which lenstronomy computes faster.
+    if parameters.get("gamma", 2.0) != 2.0:
         names.append("EPL")
         lens.append({"theta_E": parameters["theta_E"], "gamma": parameters["gamma"], **shape})
     else:
@@ -148,7 +149,8 @@ def model_kwargs(parameters, *, orientation=None):
     if "gamma1" in parameters:
         gamma1, gamma2 = turn_spin2(parameters["gamma1"], parameters["gamma2"], orientation)
         names.append("SHEAR")
-        lens.append({"gamma1": gamma1, "gamma2": gamma2, "ra_0": 0.0, "dec_0": 0.0})
+        centre = {"ra_0": shape["center_x"], "dec_0": shape["center_y"]}
+        lens.append({"gamma1": float(gamma1), "gamma2": float(gamma2), **centre})
     source_names, source = [], []
     if "r_eff" in parameters and "amplitude" in parameters:
         amplitude, radius = sersic_kwargs(parameters["amplitude"], parameters["r_eff"], parameters["n"])
@@ -172,7 +174,7 @@ def model_kwargs(parameters, *, orientation=None):
 def _elliptical(parameters, ellipticity, centre, orientation):
     e1, e2 = turn_spin2(*(parameters[name] for name in ellipticity), orientation)
     x, y = turn_vector(*(parameters[name] for name in centre), orientation)
-    return {"e1": e1, "e2": e2, "center_x": x, "center_y": y}
+    return {"e1": float(e1), "e2": float(e2), "center_x": float(x), "center_y": float(y)}
 
 
 def data_kwargs(data, noise, matrix, origin, *, mask=None, orientation=None):

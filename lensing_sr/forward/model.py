@@ -11,7 +11,7 @@ import torch
 
 from lensing_sr.lensing.mass import shear_deflection, sie_deflection, sie_deflection_jacobian
 from lensing_sr.light.gaussians import gaussian_family
-from lensing_sr.light.sersic import CENTRE, sersic_b
+from lensing_sr.light.sersic import CENTRE, sersic_b, sersic_b_slope
 
 __all__ = [
     "LENS",
@@ -106,7 +106,7 @@ def lensed_source_jacobian(p, x, y):
     d_y = y - alpha_y - gamma2 * u + gamma1 * v - y_source
     # the source and its logarithmic slope
     n = log_n.exp()
-    b = sersic_b(n)
+    b, b_slope = sersic_b_slope(n)
     w_x, w_y = d_x - s1 * d_x - s2 * d_y, d_y + s1 * d_y - s2 * d_x
     s_squared = 1.0 - s1 * s1 - s2 * s2
     # the same floor as the profile's centre: |w|^2 >= CENTRE^2 s^2 r_eff^2
@@ -128,8 +128,7 @@ def lensed_source_jacobian(p, x, y):
     jacobian[:, 7] = -s_x
     jacobian[:, 8] = -s_y
     jacobian[:, 9] = -slope
-    b_slope = n * (2.0 - 4.0 / (405.0 * n**2) - 92.0 / (25515.0 * n**3))
-    jacobian[:, 10] = -light * (b_slope * (power - 1.0)) - slope * log_ratio
+    jacobian[:, 10] = -light * (n * b_slope * (power - 1.0)) - slope * log_ratio
     jacobian[:, 11] = h_y * d_y - h_x * d_x + slope * (s1 / s_squared)
     jacobian[:, 12] = -(h_x * d_y + h_y * d_x) + slope * (s2 / s_squared)
     return light, jacobian

@@ -7,9 +7,11 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "psf": ("PSF",),
-        "noise": ("estimate_noise_map", "noise_correlation", "noise_scale"),
         "reader": (),
         "lens_image": ("LensImage",),
+        "sky": (),
+        "noise": ("estimate_noise_map", "noise_correlation", "noise_scale"),
+        "galaxy": (),
         "prepare": ("PreparedImage",),
     },
 )

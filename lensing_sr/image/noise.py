@@ -197,9 +197,9 @@ def noise_correlation(data, noise, mask=None, *, blank=None):
     >>> import numpy as np
     >>> from lensing_sr.image.noise import noise_correlation
     >>> white = np.random.default_rng(1).normal(size=(101, 101))
-    >>> shared = white[1:] + white[:-1]  # rows share half of their noise, columns none
+    >>> shared = white[1:, 1:] + white[1:, :-1] + white[:-1, 1:] + white[:-1, :-1]
     >>> [abs(round(noise_correlation(image, np.ones(image.shape)), 1)) for image in (white, shared)]
-    [0.0, 0.2]
+    [0.0, 0.5]
     """
     ratio, blank = _normalised(data, noise, mask, blank)
     far = _differences(ratio, blank, LAG)

@@ -10,8 +10,8 @@ __all__ = ["critical_contours", "enclosed_area"]
 
 # Curves smaller than this (in pixels) are not resolved: differences across the centre of a cusp make them up.
 _SMALLEST = 4.0
-# Finer maps make smoother curves; larger ones need none and would be slow.
-_FINER, _LARGE = 4, 1024**2
+# (pixels up to, how much finer): small maps are refined for smooth curves, large ones are smooth and would be slow.
+_FINER = ((160**2, 4), (400**2, 2))
 
 
 def critical_contours(kappa, gamma1, gamma2, kind):
@@ -30,7 +30,7 @@ def critical_contours(kappa, gamma1, gamma2, kind):
         Curves (points, 2) of pixel positions (col, row); a closed one ends where it starts.
     """
     eigenvalue = 1.0 - kappa + (-1.0 if kind == "tangential" else 1.0) * np.hypot(gamma1, gamma2)
-    finer = _FINER if eigenvalue.size <= _LARGE else 1
+    finer = next((times for pixels, times in _FINER if eigenvalue.size <= pixels), 1)
     if finer > 1:
         row, col = (torch.arange(finer * (n - 1) + 1, dtype=torch.float64) / finer for n in eigenvalue.shape)
         row, col = torch.meshgrid(row, col, indexing="ij")

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "sersic": ("sersic_b", "sersic_brightness", "sersic_flux"),
-        "gaussians": ("gaussian_brightness", "gaussian_widths"),
+        "gaussians": ("gaussian_brightness", "gaussian_family", "gaussian_widths"),
         "sersic_source": ("SersicSource",),
     },
 )

@@ -78,7 +78,7 @@ def gaussian_family(x, y, widths, e1, e2, x0=0.0, y0=0.0):
     w_y = y + e1 * y - e2 * x
     half_r2 = (w_x * w_x + w_y * w_y) * (-0.5 / (1.0 - e1 * e1 - e2 * e2))
     variances = (widths.double() ** 2).tolist()
-    family = []
+    family, value = [], None
     for i, variance in enumerate(reversed(variances)):
         value = torch.exp(half_r2 / variance) if i % CHAIN == 0 else value * value * value
         family.append(value / (2.0 * math.pi * variance))

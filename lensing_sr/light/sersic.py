@@ -12,7 +12,7 @@ import math
 
 import torch
 
-__all__ = ["sersic_b", "sersic_brightness", "sersic_flux"]
+__all__ = ["sersic_b", "sersic_b_slope", "sersic_brightness", "sersic_flux"]
 
 #: Radii below this fraction of r_eff count as the centre, where r^(1/n) has no derivative: there it runs into zero
 #: as r^2, so that the value at the very centre is exact and its gradient finite.
@@ -47,19 +47,32 @@ def sersic_b(n, bn="exact"):
     """
     if bn == "lenstronomy":
         return 1.9992 * n - 0.3271
-    with torch.no_grad():
-        # Newton on P(2n, b) = 1/2 in float64, whatever n came in: incomplete gamma functions are poor in float32
-        a = 2.0 * n.detach().double()
-        b = a - 1.0 / 3.0 + 8.0 / (405.0 * a) + 184.0 / (25515.0 * a**2) + 1048.0 / (1148175.0 * a**3)
-        log_gamma = torch.lgamma(a)
-        for _ in range(3):
-            density = torch.exp((a - 1.0) * b.log() - b - log_gamma)
-            b = b - (torch.special.gammainc(a, b) - 0.5) / density
-        # the implicit derivative; that of P by its first argument has no closed form
-        step = 3e-5 * a
-        slope = (torch.special.gammainc(a - step, b) - torch.special.gammainc(a + step, b)) / (step * density)
-    b, slope = b.to(n.dtype), slope.to(n.dtype)
+    b, slope = sersic_b_slope(n)
     return b + slope * (n - n.detach())
+
+
+@torch.no_grad()
+def sersic_b_slope(n):
+    """Return exact b_n and its derivative by n, shaped as n; see `sersic_b`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lensing_sr.light.sersic import sersic_b_slope
+    >>> [round(float(v), 3) for v in sersic_b_slope(torch.tensor(1.0, dtype=torch.float64))]
+    [1.678, 1.987]
+    """
+    # Newton on P(2n, b) = 1/2 in float64, whatever n came in: incomplete gamma functions are poor in float32
+    a = 2.0 * n.double()
+    b = a - 1.0 / 3.0 + 8.0 / (405.0 * a) + 184.0 / (25515.0 * a**2) + 1048.0 / (1148175.0 * a**3)
+    log_gamma = torch.lgamma(a)
+    for _ in range(3):
+        density = torch.exp((a - 1.0) * b.log() - b - log_gamma)
+        b = b - (torch.special.gammainc(a, b) - 0.5) / density
+    # the implicit derivative; that of P by its first argument has no closed form
+    step = 3e-5 * a
+    slope = (torch.special.gammainc(a - step, b) - torch.special.gammainc(a + step, b)) / (step * density)
+    return b.to(n.dtype), slope.to(n.dtype)
 
 
 def sersic_brightness(x, y, amplitude, r_eff, n, e1, e2, x_source=0.0, y_source=0.0, bn="exact"):

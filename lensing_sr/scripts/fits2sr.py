@@ -34,8 +34,8 @@ usage."""
 
 EXAMPLE_OUTPUT = ("lensing_sr_example.fits", "lensing_sr_example.png")
 # Options that the example has no use for.
-OF_AN_IMAGE = ("output", "output_dir", "plot", "ext", "psf", "psf_fwhm", "psf_oversampling", "noise", "noise_rms", "mask")
-OF_AN_IMAGE += ("pixel_scale", "cutout")
+OF_AN_IMAGE = ("output", "output_dir", "plot", "ext", "psf", "psf_fwhm", "psf_oversampling", "noise", "noise_rms")
+OF_AN_IMAGE += ("mask", "pixel_scale", "cutout")
 SMALLEST_SCALE, LARGEST_SCALE = 1.0, 16.0
 
 
@@ -313,6 +313,11 @@ def _run(options):
         raise UsageError(str(error)) from None
     failed = 0
     bar = progress(jobs, description="lenses", show=False if options.quiet or len(jobs) == 1 else None)
+
+    def say(text):
+        # A line that is printed across the bar would leave half of it behind.
+        bar.write(text, file=sys.stderr) if hasattr(bar, "write") else _say(text)
+
     for image, output in bar:
         try:
             result = resolver.super_resolve(image, **reading)
@@ -321,18 +326,18 @@ def _run(options):
                 result.plot(figure, overwrite=options.overwrite)
         except (LensingSRError, OSError) as error:
             failed += 1
-            _say(f"fits2sr: {image}: {error}")
+            say(f"fits2sr: {image}: {error}")
         except MemoryError:
             failed += 1
-            _say(f"fits2sr: {image}: not enough memory; use --cutout or a smaller --scale")
+            say(f"fits2sr: {image}: not enough memory; use --cutout or a smaller --scale")
         except Exception as error:  # one image must not take the others with it
             failed += 1
-            _say(f"fits2sr: {image}: internal error ({type(error).__name__}: {error}); please report it, run with -v")
+            say(f"fits2sr: {image}: internal error ({type(error).__name__}: {error}); please report it, run with -v")
             if options.verbose:
                 traceback.print_exc()
         else:
             if not options.quiet:
-                _say(_summary(image, [output] + ([figure] if figure else []), result))
+                say(_summary(image, [output] + ([figure] if figure else []), result))
     return 1 if failed else 0
 
 
@@ -364,6 +369,7 @@ def main(args=None):
     except SystemExit as stop:  # --help and --version end with 0, wrong options with 2
         return stop.code
     with warnings.catch_warnings():
+        level, propagate = log.level, log.propagate
         handler = _talk(options)
         try:
             return _run(options)
@@ -375,6 +381,8 @@ def main(args=None):
             return 130
         finally:
             log.removeHandler(handler)
+            log.setLevel(level)
+            log.propagate = propagate
 
 
 if __name__ == "__main__":

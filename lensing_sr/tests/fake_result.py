@@ -62,7 +62,7 @@ def make_result(*, wcs=True, scale=2, flags=(), meta=None):
 
     x, y = map(torch.from_numpy, grid.coordinates())
     sie = sie_deflection(x, y, *(truth[name] for name in ("theta_E", "e1", "e2", "x_lens", "y_lens")))
-    shear = shear_deflection(x, y, truth["gamma1"], truth["gamma2"])
+    shear = shear_deflection(x, y, *(truth[name] for name in ("gamma1", "gamma2", "x_lens", "y_lens")))
     alpha = [a + b for a, b in zip(sie, shear)]
     area = grid.pixel_area.value
     arcs = area * sersic(x - alpha[0], y - alpha[1], *SOURCE, amplitude=amplitude)

@@ -59,15 +59,33 @@ def test_lenstronomy_reads_the_same_model():
     for profile, kwargs in (("SIE", sie), ("Sersic", source)):
         e1, e2 = read.qphi_coolest_to_e1e2_lenstronomy(found[profile]["q"], found[profile]["phi"])
         np.testing.assert_allclose((e1, e2), (kwargs["e1"], kwargs["e2"]), atol=1e-7)
-        centre = -found[profile]["center_x"], found[profile]["center_y"]
-        np.testing.assert_allclose(centre, (kwargs["center_x"], kwargs["center_y"]), atol=1e-7)
     gamma = read.gamma_phi_coolest_to_g1_g2_lenstronomy(
         found["ExternalShear"]["gamma_ext"], found["ExternalShear"]["phi_ext"]
     )
     np.testing.assert_allclose(gamma, (shear["gamma1"], shear["gamma2"]), atol=1e-7)
+    centre = -found["SIE"]["center_x"], found["SIE"]["center_y"]
+    np.testing.assert_allclose(centre, (sie["center_x"], sie["center_y"]), atol=1e-7)
     assert found["SIE"]["theta_E"] == 1.2
     assert found["Sersic"]["theta_eff"] == source["R_sersic"]
     assert found["Sersic"]["I_eff"] == source["amp"]
+
+
+def test_moved_source_sees_the_same_images():
+    """COOLEST's shear acts about (0, 0), ours about the lens: source and shear move together, the image stays."""
+    lens_model = pytest.importorskip("lenstronomy.LensModel.lens_model")
+    ours = model_kwargs(MODEL)
+    (source,) = ours["kwargs_source"]
+    found = parameters_of(json.loads(coolest_text(MODEL, north_up())))["Sersic"]
+    lens = lens_model.LensModel(ours["kwargs_model"]["lens_model_list"])
+    sie, shear = ours["kwargs_lens"]
+    for x, y in ((0.3, 1.1), (-1.2, 0.4)):
+        about_lens = lens.ray_shooting(x, y, [sie, shear])
+        about_origin = lens.ray_shooting(x, y, [sie, {**shear, "ra_0": 0.0, "dec_0": 0.0}])
+        np.testing.assert_allclose(
+            np.subtract(about_lens, (source["center_x"], source["center_y"])),
+            np.subtract(about_origin, (found["center_x"], found["center_y"])),
+            atol=1e-12,
+        )
 
 
 @given(st.floats(0.001, 0.5), st.floats(-89.9, 90.0))

@@ -58,7 +58,7 @@ def test_deflections_are_those_of_lenstronomy(e1, e2, gamma1, gamma2, angle, mir
     tensors = {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
     place = torch.from_numpy(x), torch.from_numpy(y)
     ours = epl_deflection(*place, *(tensors[name] for name in ("theta_E", "gamma", "e1", "e2", "x_lens", "y_lens")))
-    shear = shear_deflection(*place, tensors["gamma1"], tensors["gamma2"])
+    shear = shear_deflection(*place, tensors["gamma1"], tensors["gamma2"], 0.2, -0.1)
     ours = turn @ np.stack([(a + b).numpy() for a, b in zip(ours, shear)])
     np.testing.assert_allclose(theirs, ours, atol=1e-6)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import gammaincinv
 
-from lensing_sr.light.gaussians import gaussian_brightness, gaussian_widths
+from lensing_sr.light.gaussians import gaussian_brightness, gaussian_family, gaussian_widths
 from lensing_sr.light.sersic import sersic_b, sersic_brightness, sersic_flux
 
 few = settings(max_examples=25, deadline=None)
@@ -173,13 +173,29 @@ def test_gaussians(profile):
     torch.testing.assert_close(light, as_sersic, rtol=1e-6, atol=1e-12)
 
 
-def test_gaussian_gradients_and_widths():
+def test_gaussian_gradients():
     torch.manual_seed(4)
     values = [torch.rand(3).double(), torch.rand(3).double()]
     values += [torch.tensor(value, dtype=torch.float64) for value in (0.4, 0.1, -0.2, 0.0, 0.1)]
     assert torch.autograd.gradcheck(gaussian_brightness, [value.requires_grad_() for value in values])
-    widths = gaussian_widths(0.01, 10.0, 4)
-    torch.testing.assert_close(widths, torch.tensor([0.01, 0.1, 1.0, 10.0], dtype=torch.float64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_family_is_its_gaussians(dtype):
+    """Widths in steps of sqrt(3) over the range asked for; each plane the Gaussian of its width."""
+    widths = gaussian_widths(0.02, 1.5)
+    assert widths[0].item() == pytest.approx(0.02) and 1.5 <= widths[-1].item() < 1.5 * math.sqrt(3)
+    torch.testing.assert_close(widths[1:] / widths[:-1], torch.full_like(widths[1:], math.sqrt(3)))
+    x, y = torch.meshgrid(torch.linspace(-2, 2, 9, dtype=dtype), torch.linspace(-2, 2, 8, dtype=dtype), indexing="xy")
+    e1, e2 = (torch.tensor(e, dtype=dtype)[:, None, None] for e in ([0.0, 0.3], [0.0, -0.1]))
+    family = gaussian_family(x, y, widths.to(dtype), e1, e2, 0.1, -0.2)
+    assert family.shape == (2, len(widths), 8, 9) and family.dtype == dtype
+    for k, width in enumerate(widths.to(dtype)):
+        alone = gaussian_brightness(x, y, width, e1, e2, 0.1, -0.2)
+        # relative to the peak: far out, exponents of hundreds turn rounding into more
+        peak = 1 / (2 * math.pi * float(width) ** 2)
+        near = {"rtol": 1e-4, "atol": 1e-7} if dtype == torch.float32 else {"rtol": 1e-9, "atol": 1e-12}
+        torch.testing.assert_close(family[:, k] / peak, alone / peak, **near)
 
 
 def test_batches_broadcast():

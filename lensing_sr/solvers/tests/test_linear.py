@@ -1,0 +1,71 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""Laws of the batched linear solvers; scipy is the oracle."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import lsq_linear, nnls
+
+from lensing_sr.solvers.linear import nonnegative_least_squares, solve_spd
+
+
+def _problem(seed, batch, rows, columns):
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(size=(batch, rows, columns)) + rng.uniform(0, 1)
+    return torch.as_tensor(matrix), torch.as_tensor(rng.normal(size=(batch, rows)))
+
+
+def _normal(matrix, target):
+    return matrix.transpose(1, 2) @ matrix, (matrix.transpose(1, 2) @ target[:, :, None])[:, :, 0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 14))
+def test_nonnegative_solution_is_scipys(seed, columns):
+    matrix, target = _problem(seed, 3, 40, columns)
+    amplitudes, passive = nonnegative_least_squares(*_normal(matrix, target))
+    for a, b, c in zip(matrix.numpy(), target.numpy(), amplitudes.numpy(), strict=True):
+        np.testing.assert_allclose(c, nnls(a, b)[0], atol=1e-6)
+    assert (amplitudes >= 0).all()
+    assert (amplitudes[~passive] == 0).all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6))
+def test_free_columns_may_be_negative(seed):
+    matrix, target = _problem(seed, 2, 30, 6)
+    free = torch.tensor([False] * 5 + [True])
+    amplitudes, _ = nonnegative_least_squares(*_normal(matrix, target), free)
+    lower = np.where(free.numpy(), -np.inf, 0.0)
+    for a, b, c in zip(matrix.numpy(), target.numpy(), amplitudes.numpy(), strict=True):
+        np.testing.assert_allclose(c, lsq_linear(a, b, (lower, np.inf), tol=1e-12).x, atol=1e-5)
+
+
+def test_a_batch_is_its_members():
+    gram, rhs = _normal(*_problem(3, 5, 40, 8))
+    together, _ = nonnegative_least_squares(gram, rhs)
+    alone = torch.cat([nonnegative_least_squares(gram[i : i + 1], rhs[i : i + 1])[0] for i in range(5)])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
+
+
+def test_an_empty_column_has_no_amplitude():
+    matrix, target = _problem(4, 1, 20, 3)
+    matrix[:, :, 1] = 0.0
+    amplitudes, passive = nonnegative_least_squares(*_normal(matrix, target))
+    assert amplitudes[0, 1] == 0 and not passive[0, 1]
+    assert torch.isfinite(amplitudes).all()
+
+
+def test_amplitudes_scale_with_their_columns():
+    matrix, target = _problem(5, 1, 30, 4)
+    factor = torch.tensor([1e-6, 1.0, 1e3, 1e8], dtype=torch.float64)
+    plain, _ = nonnegative_least_squares(*_normal(matrix, target))
+    scaled, _ = nonnegative_least_squares(*_normal(matrix * factor, target))
+    torch.testing.assert_close(scaled * factor, plain, rtol=1e-6, atol=1e-9)
+
+
+def test_solve_spd_survives_a_singular_matrix():
+    singular = torch.ones(1, 3, 3, dtype=torch.float64)
+    solution = solve_spd(singular, torch.ones(1, 3, 1, dtype=torch.float64))
+    torch.testing.assert_close(singular @ solution, torch.ones(1, 3, 1, dtype=torch.float64), rtol=0, atol=1e-3)
