@@ -15,7 +15,7 @@ os.environ["MPLBACKEND"] = "agg"
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 from sphinx_astropy.conf.v3 import *  # noqa: E402, F401, F403
-from sphinx_astropy.conf.v3 import exclude_patterns, extensions, intersphinx_mapping  # noqa: E402
+from sphinx_astropy.conf.v3 import exclude_patterns, extensions, intersphinx_mapping, rst_epilog  # noqa: E402
 
 import lensing_sr  # noqa: E402
 from lensing_sr.scripts.fits2sr import build_parser  # noqa: E402
@@ -35,6 +35,9 @@ exclude_patterns += ["_build", "generated/**/*.ipynb", "tutorials/GALLERY_HEADER
 for name in ("h5py", "pythonloc", "astropy.org"):
     intersphinx_mapping.pop(name, None)
 intersphinx_mapping["photutils"] = ("https://photutils.readthedocs.io/en/stable/", None)
+
+# A modulus in a docstring reads as such in the source too; to docutils it looks like a substitution.
+rst_epilog += "\n.. |gamma| replace:: \\|gamma\\|\n"
 
 html_title = f"{project} {release}"
 html_theme_options = {}

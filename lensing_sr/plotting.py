@@ -103,8 +103,9 @@ def lens_figure(
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.6, 7.6), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.03)
+    figure = Figure(figsize=(12.6, 7.8))
+    # Fixed margins: layout engines misjudge the labels of celestial axes.
+    figure.subplots_adjust(left=0.075, right=0.94, bottom=0.085, top=0.895, wspace=0.42, hspace=0.24)
     window = _window(grid, centre, radius)
     # Surface brightness per arcsec^2: a per-pixel unit is divided by the area of the pixel.
     shown = [
@@ -155,8 +156,8 @@ def plot_deflection(field, path=None, overwrite=False):
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.6, 3.8), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.12)
+    figure = Figure(figsize=(12.6, 3.8))
+    figure.subplots_adjust(left=0.075, right=0.94, bottom=0.13, top=0.91, wspace=0.42)
     size = np.hypot(field.alpha_x, field.alpha_y).to_value("arcsec")
     panels = (
         ("Deflection", size, r"$|\alpha|$ [arcsec]", {"cmap": "cividis"}),
@@ -220,7 +221,7 @@ def save_figure(figure, path, overwrite=False):
 
 def _brightness_label(unit):
     if unit is None or u.Unit(unit) == u.dimensionless_unscaled:
-        return r"arcsec$^{-2}$"
+        return r"flux arcsec$^{-2}$"
     text = u.Unit(unit).to_string("latex_inline")
     return text if is_per_area(unit) else text + r" arcsec$^{-2}$"
 

@@ -54,7 +54,8 @@ class SuperResolution:
     psf : array or None
         Point-spread function of ``image``, at its sampling.
     input_image : `~astropy.nddata.CCDData`, optional
-        The data as they were given; with their noise as uncertainty and the pixels that were ignored as mask.
+        The data as they were given; with their noise (after the noise scale) as uncertainty and the pixels that were
+        ignored as mask.
     meta : dict, optional
         ``method``, ``network``, ``weights_sha256``, ``seed``, ``time_s``, ``history`` (a list of str) and ``name``.
 
@@ -361,7 +362,7 @@ class SuperResolution:
         from lensing_sr.plotting import lens_figure, lens_title, save_figure
 
         values, quality, known = self._values, self.quality, self.source_grid is not None
-        noise, error = sigma(self.input_image), self._errors.get("theta_E", math.nan)
+        error = self._errors.get("theta_E", math.nan)
         if radius is None:
             radius = max(_FIELD * values["theta_E"], _SMALLEST_FIELD * self.input_grid.pixel_scale.value)
         figure = lens_figure(
@@ -374,7 +375,7 @@ class SuperResolution:
             grid=self.grid,
             source=self.source_image.data if known else None,
             source_grid=self.source_grid,
-            noise=None if noise is None else noise * quality.noise_scale,
+            noise=sigma(self.input_image),
             mask=self.input_image.mask,
             critical_curves=self.deflection.critical_curves(),
             caustics=self.deflection.caustics(),

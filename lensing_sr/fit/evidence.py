@@ -67,7 +67,7 @@ def lens_evidence(objective, coarse, priors, best, cost, light, temperature, wid
     null = Objective(
         coarse.data, weight, coarse.formation(), rival.mean, width, widths=widths, source=False
     )
-    starts, _ = scan(null, start, unlensed_templates(coarse.half_width, coarse.pixel), 2)
+    starts, _ = scan(null, start, unlensed_templates(coarse.half_width, coarse.pixel), start[:, None, 1:3], 2)
     n = starts.shape[2]
     owner = images.repeat_interleave(starts.shape[1])
     search = Objective(objective.data, objective.weight, objective.formation, rival.mean, width, widths=widths)

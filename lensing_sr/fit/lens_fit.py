@@ -16,7 +16,7 @@ from lensing_sr.fit.evidence import lens_evidence
 from lensing_sr.fit.observation import Observation
 from lensing_sr.fit.priors import Priors, lens_priors
 from lensing_sr.fit.objective import Objective, Solution
-from lensing_sr.fit.start import lensing_templates, scan
+from lensing_sr.fit.start import lensing_templates, scan, trial_shapes
 from lensing_sr.forward.model import LENS, LIGHT
 from lensing_sr.light.gaussians import gaussian_widths
 from lensing_sr.solvers.levenberg import levenberg_marquardt
@@ -156,11 +156,11 @@ def fit_lenses(
     null = Objective(
         coarse.data, weight, coarse.formation(), priors.mean, priors.width, widths=widths, source=False
     )
-    starts, _ = scan(null, start, lensing_templates(1.3 * smallest, largest, coarse.pixel), settings.starts)
+    templates = lensing_templates(1.3 * smallest, largest, coarse.pixel)
+    starts, _ = scan(null, start, templates, trial_shapes(start[:, 1:3]), settings.starts)
     objective = Objective(coarse.data, weight, coarse.formation(), priors.mean, priors.width, widths=widths)
     # an ellipse and a shear free from the start can bend a wrong ring into shape: size and source come first
-    held = priors.frozen(start, LENS[1:])
-    minima, costs = _minimise(objective, starts, held, settings.iterations // 2, 3.0)
+    minima, costs = _minimise(objective, starts, priors, settings.iterations // 2, 3.0, held=LENS[1:])
     minima, costs = _minimise(objective, _distinct(minima, costs, settings.survivors), priors, settings.iterations, 1.0)
     # a model that no parameters make right must not be believed to its formal errors
     dof = (weight > 0).sum(dim=(1, 2))
@@ -204,15 +204,20 @@ def _tempered(weight, light, temperature):
     return weight * temperature.rsqrt()[:, None, None]
 
 
-def _minimise(objective, starts, priors, iterations, tolerance):
-    """Minimise from ``(images, k, n)`` starts at once; returns parameters and costs ``(images, k, ...)``."""
+def _minimise(objective, starts, priors, iterations, tolerance, held=()):
+    """Minimise from ``(images, k, n)`` starts at once; returns parameters and costs ``(images, k, ...)``.
+
+    Parameters named in `held` stay where each start has them.
+    """
     images, k, n = starts.shape
     owner = torch.arange(images, device=starts.device).repeat_interleave(k)
+    starts = starts.reshape(-1, n)
+    bounds = Priors(None, None, priors.lower[owner], priors.upper[owner]).frozen(starts, held)
     minimum = levenberg_marquardt(
         objective.evaluator(owner),
-        starts.reshape(-1, n),
-        priors.lower[owner],
-        priors.upper[owner],
+        starts,
+        bounds.lower,
+        bounds.upper,
         iterations=iterations,
         tolerance=tolerance,
     )

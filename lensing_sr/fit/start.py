@@ -16,12 +16,14 @@ import torch
 from lensing_sr.forward.model import LENS
 from lensing_sr.lensing.mass import sie_deflection
 
-__all__ = ["lensing_templates", "scan", "unlensed_templates"]
+__all__ = ["lensing_templates", "scan", "trial_shapes", "unlensed_templates"]
 
 #: Source offsets in units of the Einstein radius, each with its number of directions.
 RINGS = ((0.03, 1), (0.12, 6), (0.3, 8), (0.5, 12), (0.75, 12))
-#: Half-light radii in units of the Einstein radius.
-SIZES = (0.07, 0.22)
+#: Half-light radius in units of the Einstein radius.
+SIZE = 0.12
+#: Mass ellipticities that are tried besides the expected one: round, and this much in four directions.
+SHAPE = 0.2
 #: Ratio of neighbouring Einstein radii: adjacent rings still overlap.
 STEP = 1.15
 
@@ -53,7 +55,7 @@ def lensing_templates(smallest, largest, pixel):
             for k in range(directions):
                 angle = 2.0 * math.pi * (k + 0.5 * (ring % 2)) / directions
                 x, y = offset * theta_E * math.cos(angle), offset * theta_E * math.sin(angle)
-                rows += [(theta_E, x, y, max(size * theta_E, 0.5 * pixel)) for size in SIZES]
+                rows.append((theta_E, x, y, max(SIZE * theta_E, 0.5 * pixel)))
     return torch.tensor(rows, dtype=torch.float64)
 
 
@@ -65,7 +67,15 @@ def unlensed_templates(half_width, pixel):
     return torch.tensor([(1e-6, x, y, size) for x in ticks for y in ticks for size in sizes], dtype=torch.float64)
 
 
-def scan(objective, p, templates, keep):
+def trial_shapes(expected):
+    """Mass ellipticities to try, ``(images, 6, 2)``: the expected one, round, and four directions."""
+    others = torch.tensor(
+        [(0.0, 0.0), (SHAPE, 0.0), (-SHAPE, 0.0), (0.0, SHAPE), (0.0, -SHAPE)], dtype=expected.dtype
+    ).to(expected.device)
+    return torch.cat([expected[:, None], others.expand(len(expected), -1, -1)], dim=1)
+
+
+def scan(objective, p, templates, shapes, keep):
     """Score templates on every image and keep the best that differ.
 
     Parameters
@@ -73,9 +83,11 @@ def scan(objective, p, templates, keep):
     objective : Objective
         The images; its columns at `p` other than the source are projected out.
     p : torch.Tensor
-        Parameters ``(images, n)`` that carry the lens centre, mass ellipticity and light shape to use.
+        Parameters ``(images, n)`` that carry the lens centre and light shape to use.
     templates : torch.Tensor
         From `lensing_templates` or `unlensed_templates`.
+    shapes : torch.Tensor
+        Mass ellipticities to try with each template, ``(images, k, 2)``.
     keep : int
         How many an image.
 
@@ -88,30 +100,39 @@ def scan(objective, p, templates, keep):
     """
     images = torch.arange(len(p), device=p.device)
     null = objective.linear_state(p, images)
-    # one set of lensed templates serves all images whose lenses look alike
-    alike = bool((p[:, : len(LENS)] == p[:1, : len(LENS)]).all()) and objective.one_kernel
-    groups = [images] if alike else list(images.split(1))
-    gains = torch.cat([_gains(objective, null, p, templates.to(p.device), group) for group in groups])
+    templates = templates.to(p)
+    by_shape = []
+    for k in range(shapes.shape[1]):
+        rows = p.clone()
+        rows[:, 1:3] = shapes[:, k]
+        # one set of lensed templates serves all images whose lenses look alike
+        alike = bool((rows[:, : len(LENS)] == rows[:1, : len(LENS)]).all()) and objective.one_kernel
+        groups = [images] if alike else list(images.split(1))
+        by_shape.append(torch.cat([_gains(objective, null, rows, templates, group) for group in groups]))
+    gains, best_shape = torch.stack(by_shape).max(dim=0)
     starts, best = [], []
     for image in range(len(p)):
         chosen = _distinct(gains[image], templates, keep)
-        rows = p[image].repeat(keep, 1)
-        table = templates[chosen].to(p)
-        rows[:, 0] = table[:, 0].log()
-        rows[:, 7:9] = rows[:, 3:5] + table[:, 1:3]
-        rows[:, 9] = table[:, 3].log()
+        rows = _with_templates(p[image], templates[chosen])
+        rows[:, 1:3] = shapes[image, best_shape[image, chosen]]
         starts.append(rows)
         best.append(gains[image][chosen])
     return torch.stack(starts), torch.stack(best)
 
 
-def _gains(objective, null, p, templates, group):
-    """Gain of each template on the images of a group that share their lens: ``(len(group), templates)``."""
-    lens = p[group[0]]
-    rows = lens.repeat(len(templates), 1)
+def _with_templates(p, templates):
+    """Parameters ``(templates, n)``: those of `p` with the Einstein radius and source of each template."""
+    rows = p.repeat(len(templates), 1)
     rows[:, 0] = templates[:, 0].log()
     rows[:, 7:9] = rows[:, 3:5] + templates[:, 1:3]
     rows[:, 9] = templates[:, 3].log()
+    return rows
+
+
+def _gains(objective, null, p, templates, group):
+    """Gain of each template on the images of a group that share their lens: ``(len(group), templates)``."""
+    lens = p[group[0]]
+    rows = _with_templates(lens, templates)
     x, y = objective.formation.positions
     # deflections grow in proportion to theta_E: one evaluation serves all templates
     unit = sie_deflection(x, y, torch.ones_like(lens[0]).to(x), *lens[1:5].to(x))

@@ -1,26 +1,34 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """What is where in a field: the lens galaxy, the radius of the arcs, and the neighbours that are no arcs.
 
-Pure functions of arrays in pixels; detections are those of `photutils.segmentation`.
+Pure functions of arrays, in pixels; detections are those of `photutils.segmentation`.
 """
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
-from astropy.utils.exceptions import AstropyUserWarning
-from photutils.segmentation import SegmentationImage, detect_sources
+from photutils.segmentation import deblend_sources, detect_sources
+from photutils.utils.exceptions import NoDetectionsWarning
 from scipy import ndimage
 
+from lensing_sr.image.galaxy import adaptive_moments
 from lensing_sr.image.sky import smoothed_snr
 
-__all__ = ["arc_radius", "find_lens", "neighbours", "residual_significance"]
+__all__ = ["Pieces", "arc_radius", "find_lens", "find_pieces", "lens_is_visible", "residual_significance"]
 
 #: Smoothing, in pixels, of the residual in which sources are detected.
 SMOOTHING = 1.2
-#: Significance of a detected pixel.
-THRESHOLD = 4.0
-#: Bright sources count no more than this: the arcs are recognised by the angle they cover, not by their peak.
+#: Significance of a detected pixel, and pixels a detection has at least.
+THRESHOLD, PIXELS = 4.0, 6
+#: Bright sources count no more than this: arcs are recognised by the angle they cover, not by their peak.
 _CAP = 12.0
+#: Peak significance of what may be taken for an arc or masked as a neighbour: shared noise makes fainter clumps.
+CLEAR = 6.0
+#: Light whose centroid lies within so many arc radii, or half-light radii of the lens galaxy, may be an arc whatever its
+#: shape; further out it must be joined to one, be elongated along the circle, or both.
+REACH, REACH_LIGHT = 1.25, 1.8
+REACH_JOINED, REACH_ELONGATED, REACH_BOTH = 1.6, 1.6, 2.4
 
 
 def find_lens(data, noise, mask):
@@ -36,25 +44,72 @@ def find_lens(data, noise, mask):
     Returns
     -------
     centre : tuple of float
-        (column, row) in pixels; the centre of the field if nothing is detected.
+        (column, row) of the brightest smoothed pixel; the centre of the field if nothing is detected.
     snr : float
-        Signal-to-noise ratio of its smoothed peak.
+        Signal-to-noise ratio of the smoothed image there, or the highest of the field if nothing is detected.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lensing_sr.image.detect import find_lens
+    >>> y, x = np.mgrid[:60, :60]
+    >>> image = 50 * np.exp(-0.5 * np.hypot(x - 33, y - 28) ** 2 / 9)
+    >>> (x0, y0), snr = find_lens(image, np.ones((60, 60)), np.zeros((60, 60), bool))
+    >>> bool(abs(x0 - 33) <= 1), bool(abs(y0 - 28) <= 1), bool(snr > 100)
+    (True, True, True)
     """
     ny, nx = data.shape
     middle = ((nx - 1) / 2, (ny - 1) / 2)
     weight = ndimage.gaussian_filter((~mask).astype(float), 2.0)
     light = ndimage.gaussian_filter(np.where(mask, 0.0, data), 2.0) / np.maximum(weight, 0.1)
     snr = smoothed_snr(np.where(mask, 0.0, data), noise, mask, 2.0)
-    rows, columns = np.indices(data.shape, sparse=True)
-    r2 = (columns - middle[0]) ** 2 + (rows - middle[1]) ** 2
-    score = light * np.exp(-0.5 * r2 / (0.12 * min(nx, ny)) ** 2)
-    edge = np.zeros(data.shape, dtype=bool)
-    edge[2:-2, 2:-2] = True
-    score = np.where(edge & (snr > 5.0) & (weight > 0.3), score, 0.0)
+    score = light * np.exp(-0.5 * (_radius(data.shape, middle) / (0.12 * min(nx, ny))) ** 2)
+    inner = np.zeros(data.shape, dtype=bool)
+    inner[2:-2, 2:-2] = True
+    score = np.where(inner & (snr > 5.0) & (weight > 0.3), score, 0.0)
     if not score.max() > 0:
         return middle, float(snr.max())
     row, column = np.unravel_index(np.argmax(score), data.shape)
     return (float(column), float(row)), float(snr[row, column])
+
+
+def _radius(shape, centre):
+    rows, columns = np.indices(shape, sparse=True)
+    return np.hypot(columns - centre[0], rows - centre[1])
+
+
+def lens_is_visible(data, mask, centre):
+    """Whether the light at a position is a galaxy of its own, and not an arc of a lens that does not shine.
+
+    Without a shining lens, the brightest light is an image of the source: elongated and off the middle, or a ring with
+    a dip in it, or it has a companion as bright as itself.
+
+    Parameters
+    ----------
+    data : numpy.ndarray
+        (ny, nx) image without sky.
+    mask : numpy.ndarray
+        (ny, nx) bool, True = ignore.
+    centre : tuple of float
+        (column, row), from `find_lens`.
+
+    Returns
+    -------
+    bool
+    """
+    half = 0.5 * min(data.shape)
+    middle = ((data.shape[1] - 1) / 2, (data.shape[0] - 1) / 2)
+    (x, y), (e1, e2), size = adaptive_moments(data, mask, centre)
+    if np.hypot(e1, e2) > 0.33 and np.hypot(x - middle[0], y - middle[1]) > 0.25 * half:
+        return False
+    light = ndimage.gaussian_filter(np.where(mask, 0.0, data), 1.5)
+    r = _radius(data.shape, (x, y))
+    peak = light[r < max(2.0, 0.5 * size)].max()
+    if peak < 0.9 * light[r < 2.0 * size + 2.0].max():
+        return False
+    elsewhere = (r > 1.5 * size + 1.0) & (_radius(data.shape, middle) < 0.6 * half)
+    elsewhere &= light == ndimage.maximum_filter(light, 5)
+    return not elsewhere.any() or bool(peak > 1.1 * light[elsewhere].max())
 
 
 def residual_significance(residual, mask, blank):
@@ -63,7 +118,7 @@ def residual_significance(residual, mask, blank):
     Parameters
     ----------
     residual : numpy.ndarray
-        (ny, nx) in sigma, from `~lensing_sr.image.galaxy.fit_galaxy`.
+        (ny, nx) in sigma, as of `~lensing_sr.image.galaxy.fit_galaxy`.
     mask, blank : numpy.ndarray
         (ny, nx) bool: pixels to ignore, pixels of blank sky.
 
@@ -76,16 +131,17 @@ def residual_significance(residual, mask, blank):
     values = smooth[blank]
     if values.size < 100:
         return smooth
-    low = np.percentile(values, [15.87, 50.0])
-    return smooth / max(1.0, low[1] - low[0])
+    low, middle = np.percentile(values, [15.87, 50.0])
+    return smooth / max(1.0, middle - low)
 
 
 def arc_radius(significance, centre, smallest=3.0):
-    r"""Radius at which residual light covers most of the circle, or 0 if there is none.
+    r"""Radius about which the residual light gathers, or 0 if there is none.
 
-    .. math:: C(r) = e^{-r / h} \, \frac{\sum w}{\sum 1}, \quad w = \max(\min(s, 12) - 4, 0)
+    .. math:: C(r) = r\,e^{-r / h} \frac{\sum w}{r^2}, \quad w = \max(\min(s, 12) - 4, 0)
 
-    over annuli of constant d ln r, smoothed; h is half of the field's shorter side.
+    over annuli of constant d ln r, smoothed over 0.25 in ln r: the angle covered, with a bias against the innermost
+    (errors of the galaxy's model) and the outermost light (neighbours); h is 0.35 of half of the field's shorter side.
 
     Parameters
     ----------
@@ -98,22 +154,155 @@ def arc_radius(significance, centre, smallest=3.0):
 
     Returns
     -------
-    radius, coverage : float
-        In pixels, and the value of C there, without the exponential, over the cap.
+    float
+        In pixels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lensing_sr.image.detect import arc_radius
+    >>> y, x = np.mgrid[-50:51, -50:51]
+    >>> arc = 20 * np.exp(-0.5 * ((np.hypot(x, y) - 18) / 2) ** 2) * (x > 0)
+    >>> bool(abs(arc_radius(arc, (50, 50)) - 18) < 2)
+    True
     """
-    rows, columns = np.indices(significance.shape, sparse=True)
-    r = np.hypot(columns - centre[0], rows - centre[1])
-    half = 0.5 * min(significance.shape)
-    step = 0.05
-    bins = np.floor(np.log(np.maximum(r, smallest) / smallest) / step).astype(int)
-    weight = np.clip(np.minimum(significance, _CAP) - THRESHOLD, 0.0, None) / (_CAP - THRESHOLD)
-    inside = (r >= smallest) & (r < 1.1 * half)
-    number = np.bincount(bins[inside], minlength=2).astype(float)
-    light = np.bincount(bins[inside], weights=weight[inside], minlength=2)
-    width = 0.15 / step
-    coverage = ndimage.gaussian_filter1d(light, width) / np.maximum(ndimage.gaussian_filter1d(number, width), 1.0)
-    radii = smallest * np.exp(step * (np.arange(coverage.size) + 0.5))
-    best = int(np.argmax(coverage * np.exp(-radii / half)))
-    if not coverage[best] > 0:
+    r = _radius(significance.shape, centre)
+    half, step = 0.5 * min(significance.shape), 0.05
+    prior = 0.35 * half
+    weight = np.clip(np.minimum(significance, _CAP) - THRESHOLD, 0.0, None)
+    inside = (r >= smallest) & (r < 1.1 * half) & _clear(significance)
+    if not inside.any():
+        return 0.0
+    r, weight = r[inside], weight[inside]
+    score = weight / r * np.exp(-r / prior)
+    bins = (np.log(r / smallest) / step).astype(int)
+    length = int(np.log(1.1 * half / smallest) / step) + 2
+    coverage = ndimage.gaussian_filter1d(np.bincount(bins, weights=score, minlength=length), 0.25 / step, mode="nearest")
+    return float(smallest * np.exp(step * (np.argmax(coverage) + 0.5)))
+
+
+def _clear(significance):
+    """Pixels of clumps that are large and significant enough to believe."""
+    labels, count = ndimage.label(significance > THRESHOLD)
+    number = np.arange(1, count + 1)
+    keep = np.zeros(count + 1, dtype=bool)
+    if count:
+        keep[1:] = (ndimage.maximum(significance, labels, number) > CLEAR) & (np.bincount(labels.ravel())[1:] >= PIXELS)
+    return keep[labels]
+
+
+@dataclass
+class Pieces:
+    """Detections in the residual: what may be arcs and what is not.
+
+    Attributes
+    ----------
+    arcs : numpy.ndarray
+        (ny, nx) bool, light that may be lensed.
+    neighbours : numpy.ndarray
+        (ny, nx) bool, neighbours with a margin: to be masked.
+    count : int
+        Number of neighbours.
+    extent : float
+        Distance in pixels within which 98 % of the arcs' pixels lie; 0 without arcs.
+    ring : float
+        Radius of the arcs in pixels, averaged over the angles where there are any; 0 without arcs.
+    """
+
+    arcs: np.ndarray
+    neighbours: np.ndarray
+    count: int
+    extent: float
+    ring: float
+
+
+def find_pieces(significance, centre, radius, size=0.0):
+    """Tell arcs from neighbours by their distance from the lens.
+
+    Sources are detected and deblended.  One whose centroid lies within 1.25 arc radii, or 1.8 half-light radii of the
+    lens galaxy, may be an arc and is kept.  So is one that is joined to it, or elongated along the circle, within
+    1.6 arc radii, and one that is both within 2.4.  The others, if clearly detected, are neighbours.
+
+    Parameters
+    ----------
+    significance : numpy.ndarray
+        (ny, nx) from `residual_significance`.
+    centre : tuple of float
+        (column, row) of the lens, in pixels.
+    radius : float
+        Arc radius in pixels.
+    size : float
+        Half-light radius of the lens galaxy in pixels.
+
+    Returns
+    -------
+    Pieces
+    """
+    nothing = np.zeros(significance.shape, dtype=bool)
+    with warnings.catch_warnings():
+        # photutils warns of an empty sky, and of peaks too close to deblend: neither is news here
+        warnings.simplefilter("ignore", NoDetectionsWarning)
+        warnings.simplefilter("ignore", UserWarning)
+        whole = detect_sources(significance, THRESHOLD, PIXELS)
+        if whole is None:
+            return Pieces(nothing, nothing, 0, 0.0, 0.0)
+        labels = deblend_sources(
+            significance, whole, PIXELS, n_levels=16, contrast=0.01, progress_bar=False
+        ).data
+    count = labels.max() + 1
+    number, parent = np.arange(count), np.zeros(count, dtype=int)
+    parent[labels.ravel()] = whole.data.ravel()
+    distance, tangential, peak, area = _measure(significance, labels, centre)
+    arcs = (distance <= max(REACH * radius, REACH_LIGHT * size)) & (number > 0)
+    joined = np.isin(parent, parent[arcs])
+    arcs |= joined & (distance <= REACH_JOINED * radius) & (number > 0)
+    arcs |= tangential & (distance <= np.where(joined, REACH_BOTH, REACH_ELONGATED) * radius) & (number > 0)
+    # what is cut off a neighbour by deblending goes with it, however faint
+    strong = np.isin(parent, parent[(peak > CLEAR) & ~arcs])
+    outside = ~arcs & strong & (number > 0)
+    kept = arcs[labels]
+    neighbours = nothing.copy()
+    growth = np.clip(np.rint(2 + 0.35 * np.sqrt(area / np.pi)), 2, 8).astype(int)
+    for steps in np.unique(growth[outside]):
+        neighbours |= ndimage.binary_dilation((outside & (growth == steps))[labels], iterations=int(steps))
+    neighbours &= ~ndimage.binary_dilation(kept, iterations=1)
+    return Pieces(kept, neighbours, len(np.unique(parent[outside])), *_ring(significance, kept & _clear(significance), centre))
+
+
+def _ring(significance, arcs, centre):
+    """Distance that holds nearly all arcs, and their radius averaged over the angles that they cover.
+
+    Opposite images of a source lie at theta_E plus and minus its offset: averaged over angles, not over light, the
+    radius comes closest to theta_E.
+    """
+    rows, columns = np.nonzero(arcs)
+    if rows.size == 0:
         return 0.0, 0.0
-    return float(radii[best]), float(coverage[best])
+    x, y = columns - centre[0], rows - centre[1]
+    r, weight = np.hypot(x, y), significance[rows, columns]
+    sector = (np.arctan2(y, x) / (2 * np.pi) * 24).astype(int) % 24
+    light = np.bincount(sector, weights=weight, minlength=24)
+    mean = np.bincount(sector, weights=weight * r, minlength=24) / np.maximum(light, 1e-9)
+    covered = np.minimum(light, 100 * _CAP)
+    return float(np.percentile(r, 98)), float((covered * mean).sum() / covered.sum())
+
+
+def _measure(significance, labels, centre):
+    """Distance of the centroid, whether elongated along the circle, peak and area, for each label."""
+    rows, columns = np.nonzero(labels)
+    label, count = labels[rows, columns], labels.max() + 1
+    weight = np.minimum(significance[rows, columns], _CAP)
+
+    def total(values):
+        return np.bincount(label, weights=weight * values, minlength=count)
+
+    norm = np.maximum(total(np.ones(len(label))), 1e-12)
+    x, y = total(columns - centre[0]) / norm, total(rows - centre[1]) / norm
+    distance = np.hypot(x, y)
+    dx, dy = columns - centre[0] - x[label], rows - centre[1] - y[label]
+    unit = np.maximum(distance, 1e-9)
+    along = total(((dy * x[label] - dx * y[label]) / unit[label]) ** 2) / norm + 0.1
+    across = total(((dx * x[label] + dy * y[label]) / unit[label]) ** 2) / norm + 0.1
+    peak = np.zeros(count)
+    np.maximum.at(peak, label, significance[rows, columns])
+    return distance, along > 2.5 * across, peak, np.bincount(label, minlength=count)

@@ -2,12 +2,12 @@
 """Blank sky: where it is, how bright it is, and how to measure scatter without being fooled by galaxies.
 
 Pure functions of arrays; sigma clipping is `~astropy.stats.SigmaClip`, the sky level a
-`~photutils.background.ModeEstimatorBackground`.
+`~photutils.background.MeanBackground`.
 """
 
 import numpy as np
 from astropy.stats import SigmaClip
-from photutils.background import ModeEstimatorBackground
+from photutils.background import MeanBackground
 from scipy import ndimage
 
 __all__ = ["blank_sky", "clipped_std", "sky_level", "smoothed_snr"]
@@ -198,8 +198,6 @@ def sky_level(data, blank):
     values = data[blank]
     if values.size == 0:
         return 0.0, float("nan")
-    # mode = 2.5 median - 1.5 mean shifts the level away from what light is left
-    estimator = ModeEstimatorBackground(
-        median_factor=2.5, mean_factor=1.5, sigma_clip=SigmaClip(sigma=3.0, maxiters=10, cenfunc="median")
-    )
+    # the mean, not the mode: a sky clipped at zero is skewed by itself, and galaxies are out of `blank` already
+    estimator = MeanBackground(sigma_clip=SigmaClip(sigma=3.0, maxiters=10))
     return float(estimator(values)), clipped_std(values)

@@ -318,9 +318,10 @@ def _run(options):
         # A line that is printed across the bar would leave half of it behind.
         bar.write(text, file=sys.stderr) if hasattr(bar, "write") else _say(text)
 
-    for image, output in bar:
+    for path, output in bar:
+        image = "example" if options.example else path
         try:
-            result = resolver.super_resolve(image, **reading)
+            result = resolver.super_resolve(path, **reading)
             result.write(output, overwrite=options.overwrite)
             if figure:
                 result.plot(figure, overwrite=options.overwrite)
