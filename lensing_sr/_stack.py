@@ -47,7 +47,8 @@ def _likeness(image, prepared):
     psf = image.psf
     optics = None if psf is None else (psf.oversampling, psf.kernel.shape if psf.kernel is not None else psf.fwhm.value)
     grid = image.grid
-    return grid.shape, prepared.data.shape, tuple(np.round(grid.matrix, 12).ravel()), tuple(grid.origin), optics
+    frame = grid.shape, tuple(np.round(grid.matrix, 12).ravel()), tuple(grid.origin)
+    return frame, prepared.data.shape, optics, prepared.lens_visible
 
 
 def group_alike(images, prepared, largest):

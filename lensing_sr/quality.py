@@ -19,6 +19,8 @@ DISAGREEMENT = 0.1
 LARGE_SOURCE = 0.5
 #: External shear beyond this is rare in the field, and often a sign of a wrong model.
 LARGE_SHEAR = 0.2
+#: Parameters of the lens that a sound fit leaves well inside their range.
+EDGES = {"theta_E", "e1", "e2", "x_lens", "y_lens", "gamma1", "gamma2"}
 
 
 @dataclass(frozen=True, repr=False)
@@ -100,7 +102,7 @@ def judge(values, *, arc_chi2, evidence, at_bound, rivals, magnification):
         flags.append("not a lens")
     if any(abs(rival / theta_E - 1.0) > DISAGREEMENT and cost < RIVAL_COST for rival, cost in rivals):
         flags.append("ambiguous")
-    if "theta_E" in at_bound:
+    if not EDGES.isdisjoint(at_bound):
         flags.append("edge")
     shear = (values["gamma1"] ** 2 + values["gamma2"] ** 2) ** 0.5
     if values["r_eff"] > LARGE_SOURCE * theta_E or shear > LARGE_SHEAR:

@@ -39,7 +39,8 @@ class LensingSuperResolver:
     method : {"auto", "fit"}
         How the deflection is found; "auto" is "fit".
     lens_light : "auto" or bool
-        Whether the lens galaxy's light is in the image; "auto" models it (its flux may come out as zero).
+        Whether the lens galaxy's light is in the image; "auto" models it where a galaxy
+        is seen at the centre.
     supersampling : "auto" or int
         Samples of the light a PSF pixel and axis; 1 is at pixel centres, "auto" as many as the noise can tell.
     target_psf : "same", `~astropy.units.Quantity` or array
@@ -151,7 +152,7 @@ class LensingSuperResolver:
             assembled = assemble(
                 batch,
                 scale=self.scale,
-                lens_light=self.lens_light is not False,
+                lens_light=prepared[members[0]].lens_visible if self.lens_light == "auto" else self.lens_light,
                 supersampling=self.supersampling,
                 target_psf=self.target_psf,
             )

@@ -51,7 +51,7 @@ class FitSettings:
         Whether to fit the data without lensing too.
     """
 
-    starts: int = 16
+    starts: int = 24
     survivors: int = 6
     modes: int = 3
     iterations: int = 20
@@ -160,19 +160,18 @@ def fit_lenses(
     starts, _ = scan(null, start, templates, trial_shapes(start[:, 1:3]), settings.starts)
     objective = Objective(coarse.data, weight, coarse.formation(), priors.mean, priors.width, widths=widths)
     # an ellipse and a shear free from the start can bend a wrong ring into shape: size and source come first
-    minima, costs = _minimise(objective, starts, priors, settings.iterations // 2, 3.0, held=LENS[1:])
+    minima, costs = _minimise(objective, starts, priors, settings.iterations // 4, 3.0, held=LENS[1:])
+    better = _distinct(minima, costs, 2 * settings.survivors)
+    minima, costs = _minimise(objective, better, priors, settings.iterations // 4, 3.0, held=LENS[1:])
     minima, costs = _minimise(objective, _distinct(minima, costs, settings.survivors), priors, settings.iterations, 1.0)
-    # a model that no parameters make right must not be believed to its formal errors
-    dof = (weight > 0).sum(dim=(1, 2))
-    misfit = (costs.amin(dim=1) / dof).clamp_min(1.0)
-    temperature = temperature * misfit.to(temperature)
-
-    if lens_light:
-        best = minima[images, costs.argmin(dim=1)]
-        native = Objective(
-            observation.data, observation.weight, observation.formation(), priors.mean, priors.width, widths=widths
-        )
-        light = native.solve(best, images).light
+    best = minima[images, costs.argmin(dim=1)]
+    # a model that no parameters make right must not be believed to its formal errors, nor outweigh its priors by them
+    objective = Objective(
+        observation.data, observation.weight, observation.formation(), priors.mean, priors.width, widths=widths
+    )
+    solution = objective.solve(best, images)
+    temperature = temperature * _arc_misfit(objective, solution).to(temperature)
+    light = solution.light if lens_light else None
     weight = _tempered(observation.weight, light, temperature)
     objective = Objective(
         observation.data, weight, observation.formation(), priors.mean, priors.width, widths=widths
@@ -195,6 +194,14 @@ def fit_lenses(
     return LensFit(
         best, objective, solution, priors, temperature, cost, modes, costs, evidence, supersampling
     )
+
+
+def _arc_misfit(objective, solution):
+    """Reduced chi-square where the arcs are, at least 1: how far to believe formal errors of the lens."""
+    arcs = (solution.arcs * objective.weight > 1.0) & (objective.weight > 0)
+    normalised = (objective.data - solution.model) * objective.weight
+    chi2 = torch.where(arcs, normalised.square(), torch.zeros_like(normalised)).sum(dim=(1, 2))
+    return (chi2 / arcs.sum(dim=(1, 2)).clamp_min(1)).clamp_min(1.0)
 
 
 def _tempered(weight, light, temperature):

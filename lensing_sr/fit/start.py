@@ -21,7 +21,9 @@ __all__ = ["lensing_templates", "scan", "trial_shapes", "unlensed_templates"]
 #: Source offsets in units of the Einstein radius, each with its number of directions.
 RINGS = ((0.03, 1), (0.12, 6), (0.3, 8), (0.5, 12), (0.75, 12))
 #: Half-light radius in units of the Einstein radius.
-SIZE = 0.12
+SIZE = 0.17
+#: Starts of one Einstein radius at most: the likeliest radii must not crowd out the right one.
+ALIKE = 2
 #: Mass ellipticities that are tried besides the expected one: round, and this much in four directions.
 SHAPE = 0.2
 #: Ratio of neighbouring Einstein radii: adjacent rings still overlap.
@@ -162,17 +164,15 @@ def _template_light(rows, unit, x, y):
 
 
 def _distinct(gain, templates, keep):
-    """Indices of the best templates that differ in Einstein radius or source position; filled up with the best."""
-    order = gain.argsort(descending=True)[: 40 * keep].tolist()
+    """Indices of the best templates that differ in source position, a few of each Einstein radius; the best fill up."""
+    order = gain.argsort(descending=True).tolist()
     theta_E, x, y = (column.tolist() for column in templates[:, :3].T)
     chosen = []
     for i in order:
-        scale = max(theta_E[i], 0.3)
-        if all(
-            abs(math.log(theta_E[i] / theta_E[j])) > 0.2 or math.hypot(x[i] - x[j], y[i] - y[j]) > 0.3 * scale
-            for j in chosen
-        ):
+        alike = [j for j in chosen if abs(theta_E[i] - theta_E[j]) < 1e-6]
+        apart = 0.3 * max(theta_E[i], 0.3)
+        if len(alike) < max(ALIKE, keep // 12) and all(math.hypot(x[i] - x[j], y[i] - y[j]) > apart for j in alike):
             chosen.append(i)
             if len(chosen) == keep:
                 break
-    return chosen + order[: keep - len(chosen)]
+    return (chosen + [i for i in order[: 2 * keep] if i not in chosen])[:keep]

@@ -82,7 +82,7 @@ def lens_is_visible(data, mask, centre):
     """Whether the light at a position is a galaxy of its own, and not an arc of a lens that does not shine.
 
     Without a shining lens, the brightest light is an image of the source: elongated and off the middle, or a ring with
-    a dip in it, or it has a companion as bright as itself.
+    a dip in it, or elongated with a companion as bright as itself.
 
     Parameters
     ----------
@@ -100,13 +100,16 @@ def lens_is_visible(data, mask, centre):
     half = 0.5 * min(data.shape)
     middle = ((data.shape[1] - 1) / 2, (data.shape[0] - 1) / 2)
     (x, y), (e1, e2), size = adaptive_moments(data, mask, centre)
-    if np.hypot(e1, e2) > 0.33 and np.hypot(x - middle[0], y - middle[1]) > 0.25 * half:
+    elongation = np.hypot(e1, e2)
+    if elongation > 0.33 and np.hypot(x - middle[0], y - middle[1]) > 0.25 * half:
         return False
     light = ndimage.gaussian_filter(np.where(mask, 0.0, data), 1.5)
     r = _radius(data.shape, (x, y))
     peak = light[r < max(2.0, 0.5 * size)].max()
     if peak < 0.9 * light[r < 2.0 * size + 2.0].max():
         return False
+    if elongation < 0.1:
+        return True  # round: if there is another like it, they are two galaxies
     elsewhere = (r > 1.5 * size + 1.0) & (_radius(data.shape, middle) < 0.6 * half)
     elsewhere &= light == ndimage.maximum_filter(light, 5)
     return not elsewhere.any() or bool(peak > 1.1 * light[elsewhere].max())
@@ -201,6 +204,8 @@ class Pieces:
         (ny, nx) bool, light that may be lensed.
     neighbours : numpy.ndarray
         (ny, nx) bool, neighbours with a margin: to be masked.
+    compact : numpy.ndarray
+        (ny, nx) bool, detections of either kind that are not elongated along the circle.
     count : int
         Number of neighbours.
     extent : float
@@ -211,6 +216,7 @@ class Pieces:
 
     arcs: np.ndarray
     neighbours: np.ndarray
+    compact: np.ndarray
     count: int
     extent: float
     ring: float
@@ -245,7 +251,7 @@ def find_pieces(significance, centre, radius, size=0.0):
         warnings.simplefilter("ignore", UserWarning)
         whole = detect_sources(significance, THRESHOLD, PIXELS)
         if whole is None:
-            return Pieces(nothing, nothing, 0, 0.0, 0.0)
+            return Pieces(nothing, nothing, nothing, 0, 0.0, 0.0)
         labels = deblend_sources(
             significance, whole, PIXELS, n_levels=16, contrast=0.01, progress_bar=False
         ).data
@@ -266,7 +272,9 @@ def find_pieces(significance, centre, radius, size=0.0):
     for steps in np.unique(growth[outside]):
         neighbours |= ndimage.binary_dilation((outside & (growth == steps))[labels], iterations=int(steps))
     neighbours &= ~ndimage.binary_dilation(kept, iterations=1)
-    return Pieces(kept, neighbours, len(np.unique(parent[outside])), *_ring(significance, kept & _clear(significance), centre))
+    compact = (~tangential & (peak > CLEAR) & (number > 0))[labels]
+    count = len(np.unique(parent[outside]))
+    return Pieces(kept, neighbours, compact, count, *_ring(significance, kept & _clear(significance), centre))
 
 
 def _ring(significance, arcs, centre):

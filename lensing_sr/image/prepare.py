@@ -4,6 +4,7 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy import ndimage
 
 from lensing_sr.errors import InputError
 from lensing_sr.image.detect import Pieces, arc_radius, find_lens, find_pieces, lens_is_visible, residual_significance
@@ -21,6 +22,8 @@ _BIN_ABOVE, _CROP_ABOVE = 288, 600
 _WHOLE, _HALF = 80, 60
 #: Signal-to-noise ratio of a detected lens.
 _DETECTED = 5.0
+#: Neighbours that make a field crowded; share of the lens galaxy's light above which another galaxy is a rival.
+_MANY, _RIVAL = 20, 0.4
 
 
 @dataclass
@@ -59,7 +62,8 @@ class PreparedImage:
     full_noise : numpy.ndarray
         Sigma map of the whole image, multiplied by `noise_scale`.
     notes, flags : list of str
-        Facts; and reasons not to trust a fit: "no source detected", "point source", "edge", "star field".
+        Facts; and reasons not to trust a fit: "no source detected", "point source",
+        "crowded field", "second galaxy", "edge".
     """
 
     data: np.ndarray
@@ -101,7 +105,7 @@ class _Found:
     snr: float
     radius: float
     pieces: Pieces
-    stars: int
+    rival: float
 
 
 def prepare(image, *, max_radius=None, lens_light="auto"):
@@ -193,8 +197,10 @@ def prepare(image, *, max_radius=None, lens_light="auto"):
         flags.append("no source detected")
     elif _is_point(found.core * factor, image.psf, pixel) and found.visible:
         flags.append("point source")
-    if found.stars >= 12:
-        flags.append("star field")
+    if found.pieces.count >= _MANY:
+        flags.append("crowded field")
+    if found.rival > _RIVAL:
+        flags.append("second galaxy")
     border = np.zeros(arcs.shape, dtype=bool)
     border[[0, -1]], border[:, [0, -1]] = True, True
     distance = min(*centre, data.shape[1] - 1 - centre[0], data.shape[0] - 1 - centre[1])
@@ -248,7 +254,13 @@ def _find(data, noise, mask, blank, lens_light):
     radius = arc_radius(significance, centre)
     # without arcs to be seen, the reach of a lens of that size
     pieces = find_pieces(significance, centre, max(radius, size, 3.0), size)
-    return _Found(centre, core, size, visible, snr, pieces.ring, pieces, pieces.count)
+    rival = 0.0
+    if visible and pieces.compact.any():
+        rest = np.where(mask, 0.0, data - galaxy.image - galaxy.sky)
+        labels, count = ndimage.label(pieces.compact)
+        flux = ndimage.sum_labels(rest, labels, np.arange(1, count + 1)).max()
+        rival = float(flux / max(galaxy.image.sum(), 1e-300))
+    return _Found(centre, core, size, visible, snr, pieces.ring, pieces, rival)
 
 
 def _middle(n, largest):
