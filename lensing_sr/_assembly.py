@@ -216,7 +216,7 @@ def _model_variance(batch, fitted, fine, scale, kernels):
 
 def _table(values, errors, unit):
     """Parameters as the astropy table of the contract."""
-    units = {"amplitude": unit / u.arcsec**2, "lens_flux": unit}
+    units = {"amplitude": unit / u.arcsec**2}
     angles = ("theta_E", "r_eff", "x_", "y_")
     table = Table(
         {
@@ -246,10 +246,6 @@ def _values(fitted, i, per_area, pixel_area):
     per_pixel = pixel_area if per_area else 1.0
     values["amplitude"] = float(amplitudes[0]) * per_pixel
     errors["amplitude"] = spread[len(p)] * per_pixel
-    if fitted.fit.objective.n_light:
-        values["lens_flux"] = float(amplitudes[1:-1].sum())
-        block = fitted.covariance[i][len(p) + 1 : -1, len(p) + 1 : -1]
-        errors["lens_flux"] = math.sqrt(max(float(block.sum()), 0.0))
     return values, errors
 
 

@@ -15,7 +15,15 @@ from scipy import ndimage
 from lensing_sr.image.galaxy import adaptive_moments
 from lensing_sr.image.sky import smoothed_snr
 
-__all__ = ["Pieces", "arc_radius", "find_lens", "find_pieces", "lens_is_visible", "residual_significance"]
+__all__ = [
+    "Pieces",
+    "arc_radius",
+    "distances",
+    "find_lens",
+    "find_pieces",
+    "lens_is_visible",
+    "residual_significance",
+]
 
 #: Smoothing, in pixels, of the residual in which sources are detected.
 SMOOTHING = 1.2
@@ -63,7 +71,7 @@ def find_lens(data, noise, mask):
     weight = ndimage.gaussian_filter((~mask).astype(float), 2.0)
     light = ndimage.gaussian_filter(np.where(mask, 0.0, data), 2.0) / np.maximum(weight, 0.1)
     snr = smoothed_snr(np.where(mask, 0.0, data), noise, mask, 2.0)
-    score = light * np.exp(-0.5 * (_radius(data.shape, middle) / (0.12 * min(nx, ny))) ** 2)
+    score = light * np.exp(-0.5 * (distances(data.shape, middle) / (0.12 * min(nx, ny))) ** 2)
     inner = np.zeros(data.shape, dtype=bool)
     inner[2:-2, 2:-2] = True
     score = np.where(inner & (snr > 5.0) & (weight > 0.3), score, 0.0)
@@ -73,7 +81,8 @@ def find_lens(data, noise, mask):
     return (float(column), float(row)), float(snr[row, column])
 
 
-def _radius(shape, centre):
+def distances(shape, centre):
+    """Distance of every pixel from a (column, row), in pixels."""
     rows, columns = np.indices(shape, sparse=True)
     return np.hypot(columns - centre[0], rows - centre[1])
 
@@ -104,13 +113,13 @@ def lens_is_visible(data, mask, centre):
     if elongation > 0.33 and np.hypot(x - middle[0], y - middle[1]) > 0.25 * half:
         return False
     light = ndimage.gaussian_filter(np.where(mask, 0.0, data), 1.5)
-    r = _radius(data.shape, (x, y))
+    r = distances(data.shape, (x, y))
     peak = light[r < max(2.0, 0.5 * size)].max()
     if peak < 0.9 * light[r < 2.0 * size + 2.0].max():
         return False
     if elongation < 0.1:
         return True  # round: if there is another like it, they are two galaxies
-    elsewhere = (r > 1.5 * size + 1.0) & (_radius(data.shape, middle) < 0.6 * half)
+    elsewhere = (r > 1.5 * size + 1.0) & (distances(data.shape, middle) < 0.6 * half)
     elsewhere &= light == ndimage.maximum_filter(light, 5)
     return not elsewhere.any() or bool(peak > 1.1 * light[elsewhere].max())
 
@@ -169,7 +178,7 @@ def arc_radius(significance, centre, smallest=3.0):
     >>> bool(abs(arc_radius(arc, (50, 50)) - 18) < 2)
     True
     """
-    r = _radius(significance.shape, centre)
+    r = distances(significance.shape, centre)
     half, step = 0.5 * min(significance.shape), 0.05
     prior = 0.35 * half
     weight = np.clip(np.minimum(significance, _CAP) - THRESHOLD, 0.0, None)

@@ -7,7 +7,15 @@ import numpy as np
 from scipy import ndimage
 
 from lensing_sr.errors import InputError
-from lensing_sr.image.detect import Pieces, arc_radius, find_lens, find_pieces, lens_is_visible, residual_significance
+from lensing_sr.image.detect import (
+    Pieces,
+    arc_radius,
+    distances,
+    find_lens,
+    find_pieces,
+    lens_is_visible,
+    residual_significance,
+)
 from lensing_sr.image.galaxy import adaptive_moments, fit_galaxy
 from lensing_sr.image.noise import estimate_noise_map, noise_correlation, noise_scale
 from lensing_sr.image.sky import blank_sky, sky_level
@@ -257,9 +265,9 @@ def _find(data, noise, mask, blank, lens_light):
     rival = 0.0
     if visible and pieces.compact.any():
         rest = np.where(mask, 0.0, data - galaxy.image - galaxy.sky)
-        labels, count = ndimage.label(pieces.compact)
-        flux = ndimage.sum_labels(rest, labels, np.arange(1, count + 1)).max()
-        rival = float(flux / max(galaxy.image.sum(), 1e-300))
+        labels, count = ndimage.label(pieces.compact & (distances(data.shape, centre) < 4 * max(pieces.ring, size)))
+        flux = ndimage.sum_labels(rest, labels, np.arange(1, count + 1))
+        rival = float(max(flux, default=0.0) / max(galaxy.image.sum(), 1e-300))
     return _Found(centre, core, size, visible, snr, pieces.ring, pieces, rival)
 
 
