@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = attach(
         "sky": (),
         "noise": ("estimate_noise_map", "noise_correlation", "noise_scale"),
         "galaxy": (),
+        "detect": (),
         "prepare": ("PreparedImage",),
     },
 )

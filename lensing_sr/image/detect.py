@@ -33,8 +33,8 @@ THRESHOLD, PIXELS = 4.0, 6
 _CAP = 12.0
 #: Peak significance of what may be taken for an arc or masked as a neighbour: shared noise makes fainter clumps.
 CLEAR = 6.0
-#: Light whose centroid lies within so many arc radii, or half-light radii of the lens galaxy, may be an arc whatever its
-#: shape; further out it must be joined to one, be elongated along the circle, or both.
+#: Light whose centroid lies within so many arc radii, or half-light radii of the lens galaxy, may be an arc whatever
+#: its shape; further out it must be joined to one, be elongated along the circle, or both.
 REACH, REACH_LIGHT = 1.25, 1.8
 REACH_JOINED, REACH_ELONGATED, REACH_BOTH = 1.6, 1.6, 2.4
 
@@ -189,7 +189,8 @@ def arc_radius(significance, centre, smallest=3.0):
     score = weight / r * np.exp(-r / prior)
     bins = (np.log(r / smallest) / step).astype(int)
     length = int(np.log(1.1 * half / smallest) / step) + 2
-    coverage = ndimage.gaussian_filter1d(np.bincount(bins, weights=score, minlength=length), 0.25 / step, mode="nearest")
+    coverage = np.bincount(bins, weights=score, minlength=length)
+    coverage = ndimage.gaussian_filter1d(coverage, 0.25 / step, mode="nearest")
     return float(smallest * np.exp(step * (np.argmax(coverage) + 0.5)))
 
 

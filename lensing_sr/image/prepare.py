@@ -58,7 +58,8 @@ class PreparedImage:
     lens_visible : bool
         Whether the lens galaxy shines; otherwise the lens is taken to be at the centre of the field.
     arc_radius : float
-        Radius in arcsec about which the light of arcs gathers, a rough Einstein radius; 0 where none is seen.
+        Radius in arcsec about which the light of arcs gathers; 0 where none is seen.  The outer image of a source is
+        the larger one, so the Einstein radius is between half and all of it (on 39 published lenses, 0.51 to 1.0).
     sky, sky_rms : float
         Level and pixel scatter of the blank sky, in the unit of the image.
     noise_scale : float

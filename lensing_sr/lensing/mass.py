@@ -164,8 +164,13 @@ def sie_deflection_jacobian(x, y, theta_E, e1, e2, x_lens=0.0, y_lens=0.0):
     q = torch.where(small, torch.ones_like(e), e)
     d_x, d_y = t_x - f_x, t_y - f_y
     closed_x, closed_y = -0.5 * (d_x * v2_x + d_y * v2_y) / q, -0.5 * (d_y * v2_x - d_x * v2_y) / q
-    series_x = 1.0 / 3.0 - 0.4 * v2_x + (3.0 / 7.0) * (v2_x * v2_x - v2_y * v2_y)
-    series_y = -0.4 * v2_y + (6.0 / 7.0) * v2_x * v2_y
+    # 1/3 - 2 V/5 + 3 V^2/7 - 4 V^3/9 + 5 V^4/11 by Horner's rule
+    series_x, series_y = (5.0 / 11.0) * v2_x - 4.0 / 9.0, (5.0 / 11.0) * v2_y
+    for coefficient in (3.0 / 7.0, -2.0 / 5.0, 1.0 / 3.0):
+        series_x, series_y = (
+            series_x * v2_x - series_y * v2_y + coefficient,
+            series_x * v2_y + series_y * v2_x,
+        )
     k_x, k_y = torch.where(small, series_x, closed_x), torch.where(small, series_y, closed_y)
     # explicit part: -theta_E s g F' (w / conj(w)) d(conj eps), and ds
     g2_x, g2_y = g_x * g_x - g_y * g_y, 2.0 * g_x * g_y

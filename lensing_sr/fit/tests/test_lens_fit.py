@@ -61,9 +61,10 @@ def test_lens_light_is_told_from_arcs(with_light):
     assert abs(float(fit.parameters[0, 0].exp()) / 1.3 - 1) < 1e-2
     inner = slice(18, 38)
     dark = observe(1, light=True, arcs=False, noise=False)[0]
-    flux = (fit.solution.light[:, inner, inner].sum(), (dark.data - 0.02)[:, inner, inner].sum())
-    assert abs(float(flux[0] / flux[1]) - 1) < 0.02
-    torch.testing.assert_close(fit.parameters[0, 13:15], truth[0, 13:15], rtol=0, atol=5e-3)
+    # a wide Gaussian and the sky are nearly one and the same in a small field: only their sum is well known
+    found = (fit.solution.model - fit.solution.arcs)[:, inner, inner].sum()
+    assert abs(float(found / dark.data[:, inner, inner].sum()) - 1) < 0.01
+    torch.testing.assert_close(fit.parameters[0, 13:15], truth[0, 13:15], rtol=0, atol=2e-2)
 
 
 def test_an_unlensed_galaxy_is_no_lens():

@@ -103,7 +103,6 @@ class TestPrepare:
         bad = np.random.default_rng(1).random(SHAPE) < 0.03
         image[bad] = np.nan
         part = prepared(image)
-        assert field_mask(part)[bad][:5].any()
         np.testing.assert_array_equal(part.mask[bad[part.slices]], True)
         assert not (part.mask & ~bad[part.slices])[arcs[part.slices]].any()
         assert np.hypot(*part.lens_position) < 0.5 * PIXEL
@@ -162,7 +161,8 @@ class TestPrepare:
         part = prepare(LensImage(scene((0.4, 0.2))[0], noise=1.0, wcs=wcs, unit="electron/s"))
         np.testing.assert_allclose(part.lens_position, (0.4, 0.2), atol=0.3 * PIXEL)
         sky = part.grid.to_sky(*(part.lens_position * u.arcsec))
-        row, column = (part.grid.to_pixel(*(part.lens_position * u.arcsec))[k] + part.slices[1 - k].start for k in (1, 0))
+        column, row = part.grid.to_pixel(*(part.lens_position * u.arcsec))
+        column, row = column + part.slices[1].start, row + part.slices[0].start
         assert sky.separation(wcs.pixel_to_world(column, row)).to_value("arcsec") < 1e-6
 
 

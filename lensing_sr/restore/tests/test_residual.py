@@ -33,7 +33,7 @@ def test_noise_stays_out(correlation):
     sigma = 0.7
     data = sigma * correlated(0, correlation, (64, 64, 64)) if correlation else sigma * noise(0, (64, 64, 64))
     kept = shrink_residual(data, sigma, correlation=correlation)
-    assert (kept**2).mean() < 0.002 * sigma**2
+    assert (kept**2).mean() < 0.001 * sigma**2
 
 
 def test_correlated_noise_would_come_in_if_taken_for_white():
