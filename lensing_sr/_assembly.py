@@ -126,6 +126,7 @@ def _fit(batch, lens_light, supersampling):
         lens_light=lens_light,
         correlation=batch.correlation,
         psf_fwhm=batch.psf_fwhm,
+        arc_radius=batch.arc_radius,
         supersampling=FIT_SUPERSAMPLING if free else supersampling,
     )
     images = torch.arange(len(observation), device=observation.data.device)

@@ -29,6 +29,8 @@ class Batch:
         Lens centres in the frame of the cut-outs, ``(images, 2)`` arcsec.
     correlation : torch.Tensor
         Lag-1 correlation of the noise, ``(images,)``.
+    arc_radius : torch.Tensor
+        Radius in arcsec about which the arcs' light gathers, 0 where unknown, ``(images,)`` float64.
     psf_fwhm : float
         Largest FWHM of the PSFs in arcsec, 0 without one.
     """
@@ -40,6 +42,7 @@ class Batch:
     shift: torch.Tensor
     centre: torch.Tensor
     correlation: torch.Tensor
+    arc_radius: torch.Tensor
     psf_fwhm: float
 
 
@@ -107,5 +110,6 @@ def stack(images, prepared, *, device, dtype=None):
         torch.as_tensor(shift, dtype=torch.float64, device=device),
         torch.as_tensor(centre, dtype=torch.float64, device=device),
         torch.tensor([float(p.correlation) for p in prepared], device=device),
+        torch.tensor([float(p.arc_radius) for p in prepared], dtype=torch.float64, device=device),
         0.0 if psf is None else max(p.measured_fwhm(pixel) for p in psfs),
     )

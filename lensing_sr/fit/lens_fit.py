@@ -23,6 +23,9 @@ from lensing_sr.solvers.levenberg import levenberg_marquardt
 
 __all__ = ["FitSettings", "LensFit", "fit_lenses"]
 
+#: Einstein radii to look for, in units of the radius where the arcs' light gathers; the outer image of a pair, at up to
+#: 1.8 theta_E, pulls that radius up, so it is more often too large than too small.
+ARC_RANGE = (0.4, 1.25)
 #: Relative error of the lens light's model: no galaxy is a sum of two families of concentric ellipses, no PSF exact.
 LIGHT_ERROR = 0.03
 #: Pixels a side that a coarse image should not exceed by much.
@@ -104,6 +107,7 @@ def fit_lenses(
     lens_light=True,
     correlation=None,
     psf_fwhm=0.0,
+    arc_radius=None,
     supersampling=1,
     settings=FitSettings(),
 ):
@@ -121,6 +125,9 @@ def fit_lenses(
         Lag-1 correlation of the noise, ``(images,)``.
     psf_fwhm : float
         Width of the PSF in arcsec: smaller Einstein radii are not looked for.
+    arc_radius : torch.Tensor, optional
+        Radius in arcsec about which the arcs' light gathers, ``(images,)``; 0 where unknown.  Einstein radii are looked
+        for about it.
     supersampling : int
         Light samples a kernel pixel and axis in the last stage.
     settings : FitSettings
@@ -134,8 +141,7 @@ def fit_lenses(
     factor = max(1, round(min(observation.data.shape[1:]) / COARSE), 2 if min(observation.data.shape[1:]) >= 48 else 1)
     coarse = observation.binned(factor)
     pixel = observation.pixel
-    smallest = max(2.5 * pixel, 1.2 * psf_fwhm)
-    largest = max(0.8 * observation.half_width, 1.5 * smallest)
+    smallest, largest = _search_range(observation, psf_fwhm, arc_radius)
     widths = gaussian_widths(NARROWEST * pixel, WIDEST * observation.half_width) if lens_light else None
     correlation = torch.zeros(len(images)) if correlation is None else correlation
     # neighbours share their noise: a sum over m pixels has m (1 + 2 rho)^2 times one pixel's variance
@@ -156,8 +162,8 @@ def fit_lenses(
     null = Objective(
         coarse.data, weight, coarse.formation(), priors.mean, priors.width, widths=widths, source=False
     )
-    templates = lensing_templates(1.3 * smallest, largest, coarse.pixel)
-    starts, _ = scan(null, start, templates, trial_shapes(start[:, 1:3]), settings.starts)
+    templates = lensing_templates(float(smallest.min()), float(largest.max()), coarse.pixel)
+    starts, _ = scan(null, start, templates, trial_shapes(start[:, 1:3]), settings.starts, (smallest, largest))
     objective = Objective(coarse.data, weight, coarse.formation(), priors.mean, priors.width, widths=widths)
     # an ellipse and a shear free from the start can bend a wrong ring into shape: size and source come first
     minima, costs = _minimise(objective, starts, priors, settings.iterations // 4, 3.0, held=LENS[1:])
@@ -194,6 +200,18 @@ def fit_lenses(
     return LensFit(
         best, objective, solution, priors, temperature, cost, modes, costs, evidence, supersampling
     )
+
+
+def _search_range(observation, psf_fwhm, arc_radius):
+    """Smallest and largest Einstein radius to look for, ``(images,)`` float64."""
+    like = torch.ones(len(observation), dtype=torch.float64, device=observation.data.device)
+    smallest = like * max(2.5 * observation.pixel, 1.2 * psf_fwhm)
+    largest = torch.maximum(like * 0.8 * observation.half_width, 1.5 * smallest)
+    if arc_radius is not None:
+        known = arc_radius > 0
+        smallest = torch.where(known, (ARC_RANGE[0] * arc_radius).clamp(smallest, 0.5 * largest), smallest)
+        largest = torch.where(known, (ARC_RANGE[1] * arc_radius).clamp(1.5 * smallest, largest), largest)
+    return smallest, largest
 
 
 def _arc_misfit(objective, solution):

@@ -19,8 +19,8 @@ from lensing_sr.solvers.linear import RIDGE, nonnegative_least_squares
 
 __all__ = ["LinearState", "Objective", "Solution"]
 
-#: Numbers of a chunk's largest tensor: small enough to stay in a processor's cache, large enough to keep it busy.
-CHUNK = 3_000_000
+#: Numbers of a chunk's largest tensor: small enough for memory to be reused, large enough to keep a processor busy.
+CHUNK = 1_000_000
 
 N_MACRO = len(LENS) + len(SOURCE)
 

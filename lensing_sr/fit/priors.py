@@ -59,8 +59,8 @@ def lens_priors(centre, *, smallest, largest, pixel, light_shape=None, centre_wi
     ----------
     centre : torch.Tensor
         Lens centres in arcsec, ``(images, 2)``.
-    smallest, largest : float
-        Einstein radii in arcsec that the data can show.
+    smallest, largest : torch.Tensor
+        Range of Einstein radii in arcsec, ``(images,)``.
     pixel : float
         Pixel size in arcsec.
     light_shape : torch.Tensor, optional
@@ -77,13 +77,14 @@ def lens_priors(centre, *, smallest, largest, pixel, light_shape=None, centre_wi
     images = len(centre)
     order = LENS + SOURCE + (LIGHT if lens_light else ())
     infinite = math.inf
-    largest_r = min(LARGEST_SOURCE * largest, LARGEST_R_EFF)
+    largest_r = (LARGEST_SOURCE * largest).clamp(0.5 * pixel, LARGEST_R_EFF)
+    reach = float(largest.max())
     # name: (mean, width, lower, upper)
     table = {
-        "log_theta_E": (0.0, infinite, math.log(smallest), math.log(largest)),
+        "log_theta_E": (0.0, infinite, 0.0, 0.0),
         "gamma1": (0.0, SHEAR, -0.3, 0.3),
         "gamma2": (0.0, SHEAR, -0.3, 0.3),
-        "log_r_eff": (math.log(R_EFF), LOG_R_EFF, math.log(0.15 * pixel), math.log(max(largest_r, 0.5 * pixel))),
+        "log_r_eff": (math.log(R_EFF), LOG_R_EFF, math.log(0.15 * pixel), 0.0),
         "log_n": (math.log(N), LOG_N, math.log(0.4), math.log(5.0)),
     }
     for name in ("e1", "e2"):
@@ -92,7 +93,7 @@ def lens_priors(centre, *, smallest, largest, pixel, light_shape=None, centre_wi
         table[name + "_inner"] = table[name + "_outer"] = (0.0, 0.25, -0.6, 0.6)
     for name in ("x", "y"):
         table[name + "_lens"] = (0.0, centre_width, -6.0 * centre_width, 6.0 * centre_width)
-        table[name + "_source"] = (0.0, OFFSET * math.sqrt(smallest * largest), -largest, largest)
+        table[name + "_source"] = (0.0, infinite, -reach, reach)
         table[name + "_light"] = (0.0, 2.0 * pixel, -0.3, 0.3)
     rows = torch.tensor([table[name] for name in order], dtype=torch.float64, device=centre.device)
     mean, width, lower, upper = (column.expand(images, -1).clone() for column in rows.T)
@@ -103,6 +104,10 @@ def lens_priors(centre, *, smallest, largest, pixel, light_shape=None, centre_wi
             mean[:, j] += shift
             lower[:, j] += shift
             upper[:, j] += shift
+    lower[:, 0], upper[:, 0] = smallest.log(), largest.log()
+    upper[:, order.index("log_r_eff")] = largest_r.log()
+    for name in ("x_source", "y_source"):
+        width[:, order.index(name)] = OFFSET * (smallest * largest).sqrt()
     if light_shape is not None:
         for axis, name in enumerate(("e1", "e2")):
             j = order.index(name)

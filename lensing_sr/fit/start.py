@@ -77,7 +77,7 @@ def trial_shapes(expected):
     return torch.cat([expected[:, None], others.expand(len(expected), -1, -1)], dim=1)
 
 
-def scan(objective, p, templates, shapes, keep):
+def scan(objective, p, templates, shapes, keep, limits=None):
     """Score templates on every image and keep the best that differ.
 
     Parameters
@@ -92,6 +92,8 @@ def scan(objective, p, templates, shapes, keep):
         Mass ellipticities to try with each template, ``(images, k, 2)``.
     keep : int
         How many an image.
+    limits : (torch.Tensor, torch.Tensor), optional
+        Smallest and largest Einstein radius of each image, ``(images,)``.
 
     Returns
     -------
@@ -112,6 +114,10 @@ def scan(objective, p, templates, shapes, keep):
         groups = [images] if alike else list(images.split(1))
         by_shape.append(torch.cat([_gains(objective, null, rows, templates, group) for group in groups]))
     gains, best_shape = torch.stack(by_shape).max(dim=0)
+    if limits is not None:
+        theta_E = templates[:, 0]
+        outside = (theta_E < limits[0][:, None]) | (theta_E > limits[1][:, None])
+        gains = gains.masked_fill(outside, 0.0)
     starts, best = [], []
     for image in range(len(p)):
         chosen = _distinct(gains[image], templates, keep)
