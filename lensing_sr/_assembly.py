@@ -13,7 +13,7 @@ from astropy.table import Table
 from lensing_sr.errors import InputError
 from lensing_sr.fit.lens_fit import fit_lenses
 from lensing_sr.fit.objective import Objective
-from lensing_sr.fit.rendering import converged_supersampling, render
+from lensing_sr.fit.rendering import CONVERGED, converged_supersampling, render_each
 from lensing_sr.fit.uncertainty import image_variance, joint_covariance
 from lensing_sr.forward.formation import ImageFormation, sample_positions
 from lensing_sr.forward.model import LENS, LIGHT, SOURCE, deflection
@@ -43,8 +43,8 @@ class _Fitted:
     parameters: torch.Tensor  # in the images' frame
     amplitudes: torch.Tensor
     covariance: torch.Tensor
-    supersampling: int
-    change: float
+    supersampling: torch.Tensor  # of each image
+    change: torch.Tensor  # by what finer sampling would change it, in units of the noise
 
 
 def assemble(batch, *, scale, lens_light, supersampling, target_psf):
@@ -78,21 +78,23 @@ def assemble(batch, *, scale, lens_light, supersampling, target_psf):
         )
     fitted = _fit(batch, lens_light, supersampling)
     field, widths = batch.field, fitted.fit.objective.widths
-    native = field.formation(fitted.supersampling)
-    oversampling = native.oversampling * fitted.supersampling
-    model = sum(render(fitted.parameters, fitted.amplitudes, widths, native))
+    seen = (fitted.parameters, fitted.amplitudes, widths)
+    model = sum(render_each(*seen, fitted.supersampling, field.formation))
     sky = fitted.amplitudes[:, -1]
     model = model + sky[:, None, None].to(model)
 
-    psf, pixel = batch.images[0].psf, float(batch.images[0].grid.pixel_scale.value)
+    pixel = float(batch.images[0].grid.pixel_scale.value)
     kernels = [target_kernel(target_psf, image.psf, pixel, scale) for image in batch.images]
     fine = fine_grids[0]
-    finer = max(1, math.ceil(oversampling / scale))
-    formation = _fine_formation(field, fine, scale, [kernel for kernel, _ in kernels], finer)
-    arcs, light = render(fitted.parameters, fitted.amplitudes, widths, formation)
+    samples = fitted.supersampling if field.analytic else fitted.supersampling * field.oversampling
+    arcs, light = render_each(
+        *seen,
+        (samples / scale).ceil().long().clamp_min(1),
+        lambda value: _fine_formation(field, fine, scale, [kernel for kernel, _ in kernels], value),
+    )
 
     residual = field.data - model
-    corrections, spreads = _restore(batch, residual, scale, binned=oversampling > 1, kernels=kernels, target=target_psf)
+    corrections, spreads = _restore(batch, residual, scale, binned=samples > 1, kernels=kernels, target=target_psf)
     variance = _model_variance(batch, fitted, fine, scale, kernels) + spreads**2
     alpha = deflection(
         fitted.parameters, *sample_positions(fine.shape, fine.matrix, fine.origin, device=fitted.parameters.device)
@@ -130,20 +132,13 @@ def _fit(batch, lens_light, supersampling):
         supersampling=FIT_SUPERSAMPLING if free else supersampling,
     )
     images = torch.arange(len(observation), device=observation.data.device)
-    widths, amplitudes = fit.objective.widths, fit.solution.amplitudes
-    change = 0.0
+    widths = fit.objective.widths
     if free:
-        supersampling, change = converged_supersampling(observation, fit.parameters, amplitudes, widths)
-        if supersampling != fit.supersampling:
-            finer = Objective(
-                observation.data,
-                fit.objective.weight,
-                observation.formation(supersampling),
-                fit.priors.mean,
-                fit.priors.width,
-                widths=widths,
-            )
-            fit.solution = finer.solve(fit.parameters, images)
+        supersampling, change = converged_supersampling(observation, fit.parameters, fit.solution.amplitudes, widths)
+        fit.solution = _solve_finer(fit, observation, supersampling)
+    else:
+        supersampling = torch.full_like(images, supersampling)
+        change = torch.zeros(len(images))
     covariance = joint_covariance(fit.objective, fit.parameters, images)
     parameters = fit.parameters.clone()
     order = LENS + SOURCE + LIGHT
@@ -151,6 +146,25 @@ def _fit(batch, lens_light, supersampling):
         if name.startswith(("x_", "y_")):
             parameters[:, j] += batch.shift[:, "xy".index(name[0])]
     return _Fitted(fit, parameters, fit.solution.amplitudes, covariance, supersampling, change)
+
+
+def _solve_finer(fit, observation, supersampling):
+    """Amplitudes and images of a fit with each image sampled as finely as it needs."""
+    images, priors = torch.arange(len(observation), device=observation.data.device), fit.priors
+    solution = [part.clone() for part in fit.solution]
+    for value in supersampling.unique().tolist():
+        index = images[supersampling == value]
+        objective = Objective(
+            observation.data,
+            fit.objective.weight,
+            observation.formation(value),
+            priors.mean,
+            priors.width,
+            widths=fit.objective.widths,
+        )
+        for whole, part in zip(solution, objective.solve(fit.parameters[index], index), strict=True):
+            whole[index] = part
+    return type(fit.solution)(*solution)
 
 
 def _fine_formation(field, grid, scale, kernels, supersampling):
@@ -184,7 +198,7 @@ def _restore(batch, residual, scale, *, binned, kernels, target):
             sigma[i : i + 1],
             scale,
             mask=field.weight[i : i + 1] <= 0,
-            binned=binned,
+            binned=bool(binned[i]),
             correlation=round(min(max(float(batch.correlation[i]), 0.0), 0.95), 2),
         )
         correction, spread = restored.correction, restored.uncertainty
@@ -368,7 +382,7 @@ def _result(batch, fitted, i, arrays, fine, scale, kernel):
     used = batch.observation.weight[i] > 0
     normalised = (batch.observation.data[i] - fit.solution.model[i]) * batch.observation.weight[i]
     dof = max(int(used.sum()) - fit.parameters.shape[1] - fitted.amplitudes.shape[1], 1)
-    notes = list(dict.fromkeys([*image.notes, *prepared.notes, *_notes(image, fitted)]))
+    notes = list(dict.fromkeys([*image.notes, *prepared.notes, *_notes(image, fitted, i)]))
     quality = Quality(
         chi2=float((normalised**2).sum()) / dof,
         noise_scale=float(prepared.noise_scale),
@@ -392,20 +406,20 @@ def _result(batch, fitted, i, arrays, fine, scale, kernel):
         scale=scale,
         psf=kernel[0],
         input_image=input_image,
-        meta={"name": image.name, "history": _history(image, prepared, fitted, kernel[1], scale)},
+        meta={"name": image.name, "history": _history(image, prepared, fitted, i, kernel[1], scale)},
     )
 
 
-def _notes(image, fitted):
+def _notes(image, fitted, i):
     notes = []
     if image.psf is None:
         notes.append("no PSF: the image is taken as unblurred")
-    if fitted.change > 1e-3:
-        notes.append(f"sampling of the light changes the image by {fitted.change:.1g} sigma rms at most")
+    if fitted.change[i] > CONVERGED:
+        notes.append(f"finer sampling of the light would change the image by {float(fitted.change[i]):.1g} sigma rms")
     return notes
 
 
-def _history(image, prepared, fitted, psf_statement, scale):
+def _history(image, prepared, fitted, i, psf_statement, scale):
     """What was done, step by step, for the header."""
     rows, columns = prepared.slices
     return [
@@ -415,8 +429,8 @@ def _history(image, prepared, fitted, psf_statement, scale):
         f"noise scaled by {prepared.noise_scale:.3f}",
         "model: singular isothermal ellipsoid, external shear, elliptical Sersic source"
         + (", lens light of Gaussians" if fitted.fit.objective.n_light else ", no lens light"),
-        f"fit: batched Levenberg-Marquardt, supersampling {fitted.supersampling}, "
-        f"chi-square divided by {float(fitted.fit.temperature.max()):.3g} for correlation and misfit",
+        f"fit: batched Levenberg-Marquardt, supersampling {int(fitted.supersampling[i])}, "
+        f"chi-square divided by {float(fitted.fit.temperature[i]):.3g} for correlation and misfit",
         "residual restored where significant, scale by scale",
         psf_statement,
         f"upsampled by {scale:g}: edges shared with the input",

@@ -60,43 +60,34 @@ class Observation:
     def __len__(self):
         return len(self.data)
 
-    def formation(self, supersampling=1, dtype=None):
-        """Return the `ImageFormation` of these pixels with `supersampling` light samples a kernel pixel and axis."""
-        oversampling = self.oversampling
+    @property
+    def samplings(self):
+        """Supersamplings worth trying, ascending: those at which a pixel really gets more samples."""
+        finer = self._kernel_pixels(2)
+        if finer == self.oversampling:
+            return (1, 2, 3, 4, 6, 8)
+        return (1, *(finer * k for k in (1, 2, 3, 4) if finer * k <= 8 or k == 1))
+
+    def _kernel_pixels(self, supersampling):
+        """Kernel pixels a pixel and axis: a Gaussian narrower than its pixels acts on finer ones that sample it."""
         if self.analytic and supersampling > 1:
-            # a Gaussian narrower than its pixels acts on finer ones, where its samples tell its shape
-            oversampling = max(1, math.ceil(SAMPLES_PER_FWHM * self.pixel / self.analytic))
+            return max(1, math.ceil(SAMPLES_PER_FWHM * self.pixel / self.analytic))
+        return self.oversampling
+
+    def formation(self, supersampling=1):
+        """Return the `ImageFormation` of these pixels with `supersampling` light samples a kernel pixel and axis.
+
+        For a Gaussian PSF they are samples a pixel, spread over the finer pixels on which it acts.
+        """
+        oversampling = self._kernel_pixels(supersampling)
+        if self.analytic:
+            supersampling = math.ceil(supersampling / oversampling)
         return ImageFormation(
             self.data.shape[1:],
             self.matrix,
             self.origin,
             self.kernel(oversampling),
             oversampling,
-            supersampling,
-            dtype=dtype or self.data.dtype,
-            device=self.data.device,
-        )
-
-    def formation_at(self, scale, shape, origin, supersampling=1):
-        """Return the `ImageFormation` of pixels `scale` times finer, with the same optics.
-
-        Parameters
-        ----------
-        scale : float
-            How many times finer.
-        shape : tuple of int
-            Rows and columns of the finer pixels.
-        origin : tuple of float
-            Finer pixel position of (0, 0) arcsec.
-        supersampling : int
-            Light samples a finer pixel and axis.
-        """
-        return ImageFormation(
-            shape,
-            self.matrix / scale,
-            origin,
-            self.kernel(scale),
-            1,
             supersampling,
             dtype=self.data.dtype,
             device=self.data.device,

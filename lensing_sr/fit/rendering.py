@@ -5,10 +5,7 @@ import torch
 
 from lensing_sr.forward.model import lens_light, lensed_source
 
-__all__ = ["LARGEST_SUPERSAMPLING", "converged_supersampling", "render"]
-
-#: Finer sampling than this is not tried: a cusp at the centre of a source or of a galaxy converges slowly.
-LARGEST_SUPERSAMPLING = 8
+__all__ = ["converged_supersampling", "render", "render_each"]
 
 #: The image is sampled finely enough once finer sampling changes it by less than this, rms in units of the noise.
 CONVERGED = 1e-3
@@ -53,8 +50,37 @@ def render(p, amplitudes, widths, formation):
     return observed[:, 0], observed[:, 1]
 
 
-def converged_supersampling(observation, p, amplitudes, widths, largest=LARGEST_SUPERSAMPLING):
-    """Smallest supersampling at which a finer one changes the model's image by less than `CONVERGED` of the noise.
+def render_each(p, amplitudes, widths, supersampling, formation):
+    """`render` images that are sampled each in its own way.
+
+    Parameters
+    ----------
+    p, amplitudes, widths
+        As for `render`.
+    supersampling : torch.Tensor
+        Whole numbers, ``(images,)``.
+    formation : callable
+        Returns the `ImageFormation` of a supersampling.
+
+    Returns
+    -------
+    arcs, light : torch.Tensor
+        ``(images, rows, columns)``.
+    """
+    parts = []
+    for value in supersampling.unique().tolist():
+        index = (supersampling == value).nonzero()[:, 0]
+        parts.append((index, render(p[index], amplitudes[index], widths, formation(value).select(index))))
+    shape = parts[0][1][0].shape[1:]
+    whole = [parts[0][1][0].new_empty((len(p), *shape)) for _ in range(2)]
+    for index, images in parts:
+        for target, image in zip(whole, images, strict=True):
+            target[index] = image
+    return tuple(whole)
+
+
+def converged_supersampling(observation, p, amplitudes, widths):
+    """Smallest supersampling of each image at which a finer one changes it by less than `CONVERGED` of the noise.
 
     Parameters
     ----------
@@ -62,22 +88,26 @@ def converged_supersampling(observation, p, amplitudes, widths, largest=LARGEST_
         Pixels, PSF and noise.
     p, amplitudes, widths
         As for `render`.
-    largest : int
-        Where to stop.
 
     Returns
     -------
-    supersampling : int
-        At most `largest`.
-    change : float
-        What the last refinement changed, rms in units of the noise.
+    supersampling : torch.Tensor
+        ``(images,)``; the largest that is tried where none suffices.
+    change : torch.Tensor
+        What the last refinement changed, rms in units of the noise, ``(images,)``.
     """
-    steps = [step for step in (1, 2, 3, 4, 6, 8) if step <= largest]
-    image, change = sum(render(p, amplitudes, widths, observation.formation(1))), float("inf")
-    for supersampling, finer in zip(steps, steps[1:], strict=False):
-        finer_image = sum(render(p, amplitudes, widths, observation.formation(finer)))
-        difference, image = (finer_image - image) * observation.weight, finer_image
-        change = float(difference.square().mean(dim=(1, 2)).sqrt().amax())
-        if change < CONVERGED:
-            return supersampling, change
-    return steps[-1], change
+    steps = observation.samplings
+    index = torch.arange(len(p), device=observation.data.device)
+    supersampling = torch.full_like(index, steps[-1])
+    change = torch.zeros(len(p), dtype=observation.data.dtype, device=observation.data.device)
+    image = sum(render(p, amplitudes, widths, observation.formation(1)))
+    for step, finer in zip(steps, steps[1:], strict=False):
+        finer_image = sum(render(p[index], amplitudes[index], widths, observation.formation(finer).select(index)))
+        difference = (finer_image - image) * observation.weight[index]
+        change[index] = difference.square().mean(dim=(1, 2)).sqrt()
+        done = change[index] < CONVERGED
+        supersampling[index[done]] = step
+        index, image = index[~done], finer_image[~done]
+        if not len(index):
+            break
+    return supersampling, change

@@ -20,8 +20,8 @@ __all__ = ["lensing_templates", "scan", "trial_shapes", "unlensed_templates"]
 
 #: Source offsets in units of the Einstein radius, each with its number of directions.
 RINGS = ((0.03, 1), (0.12, 6), (0.3, 8), (0.5, 12), (0.75, 12))
-#: Half-light radius in units of the Einstein radius.
-SIZE = 0.17
+#: Half-light radii in units of the Einstein radius.
+SIZES = (0.06, 0.2)
 #: Starts of one Einstein radius at most: the likeliest radii must not crowd out the right one.
 ALIKE = 2
 #: Mass ellipticities that are tried besides the expected one: round, and this much in four directions.
@@ -57,7 +57,7 @@ def lensing_templates(smallest, largest, pixel):
             for k in range(directions):
                 angle = 2.0 * math.pi * (k + 0.5 * (ring % 2)) / directions
                 x, y = offset * theta_E * math.cos(angle), offset * theta_E * math.sin(angle)
-                rows.append((theta_E, x, y, max(SIZE * theta_E, 0.5 * pixel)))
+                rows += [(theta_E, x, y, max(size * theta_E, 0.5 * pixel)) for size in SIZES]
     return torch.tensor(rows, dtype=torch.float64)
 
 
