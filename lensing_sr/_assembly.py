@@ -12,8 +12,8 @@ from astropy.table import Table
 
 from lensing_sr.errors import InputError
 from lensing_sr.fit.lens_fit import fit_lenses
-from lensing_sr.fit.objective import Objective
-from lensing_sr.fit.rendering import CONVERGED, converged_supersampling, render_each
+from lensing_sr.fit.objective import Solution
+from lensing_sr.fit.rendering import render, tolerance
 from lensing_sr.fit.uncertainty import image_variance, joint_covariance
 from lensing_sr.forward.formation import ImageFormation, sample_positions
 from lensing_sr.forward.model import LENS, LIGHT, SOURCE, deflection
@@ -24,6 +24,7 @@ from lensing_sr.quality import Quality, judge
 from lensing_sr.restore.residual import restore_residual
 from lensing_sr.restore.target_psf import blur, matching_kernel, target_kernel
 from lensing_sr.result import SuperResolution
+from lensing_sr.solvers.linear import nonnegative_least_squares
 
 __all__ = ["assemble"]
 
@@ -43,8 +44,7 @@ class _Fitted:
     parameters: torch.Tensor  # in the images' frame
     amplitudes: torch.Tensor
     covariance: torch.Tensor
-    supersampling: torch.Tensor  # of each image
-    change: torch.Tensor  # by what finer sampling would change it, in units of the noise
+    supersampling: object  # "auto" or int
 
 
 def assemble(batch, *, scale, lens_light, supersampling, target_psf):
@@ -79,22 +79,23 @@ def assemble(batch, *, scale, lens_light, supersampling, target_psf):
     fitted = _fit(batch, lens_light, supersampling)
     field, widths = batch.field, fitted.fit.objective.widths
     seen = (fitted.parameters, fitted.amplitudes, widths)
-    model = sum(render_each(*seen, fitted.supersampling, field.formation))
+    limit = tolerance(field.weight, field.pixel**2) if supersampling == "auto" else None
+    native = field.formation(supersampling)
+    model = sum(render(*seen, native, limit))
     sky = fitted.amplitudes[:, -1]
     model = model + sky[:, None, None].to(model)
 
     pixel = float(batch.images[0].grid.pixel_scale.value)
     kernels = [target_kernel(target_psf, image.psf, pixel, scale) for image in batch.images]
     fine = fine_grids[0]
-    samples = fitted.supersampling if field.analytic else fitted.supersampling * field.oversampling
-    arcs, light = render_each(
-        *seen,
-        (samples / scale).ceil().long().clamp_min(1),
-        lambda value: _fine_formation(field, fine, scale, [kernel for kernel, _ in kernels], value),
-    )
+    samples = native.oversampling * native.supersampling
+    finer = 1 if limit is not None else math.ceil(samples / scale)
+    formation = _fine_formation(field, fine, scale, [kernel for kernel, _ in kernels], finer)
+    arcs, light = render(*seen, formation, limit)
 
     residual = field.data - model
-    corrections, spreads = _restore(batch, residual, scale, binned=samples > 1, kernels=kernels, target=target_psf)
+    binned = limit is not None or samples > 1
+    corrections, spreads = _restore(batch, residual, scale, binned=binned, kernels=kernels, target=target_psf)
     variance = _model_variance(batch, fitted, fine, scale, kernels) + spreads**2
     alpha = deflection(
         fitted.parameters, *sample_positions(fine.shape, fine.matrix, fine.origin, device=fitted.parameters.device)
@@ -132,39 +133,37 @@ def _fit(batch, lens_light, supersampling):
         supersampling=FIT_SUPERSAMPLING if free else supersampling,
     )
     images = torch.arange(len(observation), device=observation.data.device)
-    widths = fit.objective.widths
     if free:
-        supersampling, change = converged_supersampling(observation, fit.parameters, fit.solution.amplitudes, widths)
-        fit.solution = _solve_finer(fit, observation, supersampling)
-    else:
-        supersampling = torch.full_like(images, supersampling)
-        change = torch.zeros(len(images))
+        fit.solution = _rescaled(fit, observation)
     covariance = joint_covariance(fit.objective, fit.parameters, images)
     parameters = fit.parameters.clone()
     order = LENS + SOURCE + LIGHT
     for j, name in enumerate(order[: parameters.shape[1]]):
         if name.startswith(("x_", "y_")):
             parameters[:, j] += batch.shift[:, "xy".index(name[0])]
-    return _Fitted(fit, parameters, fit.solution.amplitudes, covariance, supersampling, change)
+    return _Fitted(fit, parameters, fit.solution.amplitudes, covariance, supersampling)
 
 
-def _solve_finer(fit, observation, supersampling):
-    """Amplitudes and images of a fit with each image sampled as finely as it needs."""
-    images, priors = torch.arange(len(observation), device=observation.data.device), fit.priors
-    solution = [part.clone() for part in fit.solution]
-    for value in supersampling.unique().tolist():
-        index = images[supersampling == value]
-        objective = Objective(
-            observation.data,
-            fit.objective.weight,
-            observation.formation(value),
-            priors.mean,
-            priors.width,
-            widths=fit.objective.widths,
-        )
-        for whole, part in zip(solution, objective.solve(fit.parameters[index], index), strict=True):
-            whole[index] = part
-    return type(fit.solution)(*solution)
+def _rescaled(fit, observation):
+    """The solution with arcs and light sampled to convergence: each gets one factor, and the sky its best level."""
+    weight, amplitudes = fit.objective.weight, fit.solution.amplitudes
+    parts = render(
+        fit.parameters,
+        amplitudes,
+        fit.objective.widths,
+        observation.formation("auto"),
+        tolerance(observation.weight, observation.pixel**2),
+    )
+    columns = torch.stack([*parts, torch.ones_like(weight)], dim=1)
+    weighted = (columns * weight[:, None]).flatten(2).double()
+    target = (observation.data * weight).flatten(1).double()
+    gram, rhs = weighted @ weighted.transpose(1, 2), (weighted @ target[:, :, None])[:, :, 0]
+    factors, _ = nonnegative_least_squares(gram, rhs, torch.tensor([False, False, True], device=gram.device))
+    source, gaussians = amplitudes[:, :1] * factors[:, :1], amplitudes[:, 1:-1] * factors[:, 1:2]
+    amplitudes = torch.cat([source, gaussians, factors[:, 2:]], dim=1)
+    arcs, light, sky = (columns * factors[:, :, None, None].to(columns)).unbind(1)
+    left = target - (factors[:, None] @ weighted)[:, 0]
+    return Solution(amplitudes, left.square().sum(dim=1), arcs + light + sky, arcs, light)
 
 
 def _fine_formation(field, grid, scale, kernels, supersampling):
@@ -198,7 +197,7 @@ def _restore(batch, residual, scale, *, binned, kernels, target):
             sigma[i : i + 1],
             scale,
             mask=field.weight[i : i + 1] <= 0,
-            binned=bool(binned[i]),
+            binned=binned,
             correlation=round(min(max(float(batch.correlation[i]), 0.0), 0.95), 2),
         )
         correction, spread = restored.correction, restored.uncertainty
@@ -382,7 +381,7 @@ def _result(batch, fitted, i, arrays, fine, scale, kernel):
     used = batch.observation.weight[i] > 0
     normalised = (batch.observation.data[i] - fit.solution.model[i]) * batch.observation.weight[i]
     dof = max(int(used.sum()) - fit.parameters.shape[1] - fitted.amplitudes.shape[1], 1)
-    notes = list(dict.fromkeys([*image.notes, *prepared.notes, *_notes(image, fitted, i)]))
+    notes = list(dict.fromkeys([*image.notes, *prepared.notes, *_notes(image)]))
     quality = Quality(
         chi2=float((normalised**2).sum()) / dof,
         noise_scale=float(prepared.noise_scale),
@@ -410,12 +409,10 @@ def _result(batch, fitted, i, arrays, fine, scale, kernel):
     )
 
 
-def _notes(image, fitted, i):
+def _notes(image):
     notes = []
     if image.psf is None:
         notes.append("no PSF: the image is taken as unblurred")
-    if fitted.change[i] > CONVERGED:
-        notes.append(f"finer sampling of the light would change the image by {float(fitted.change[i]):.1g} sigma rms")
     return notes
 
 
@@ -429,7 +426,7 @@ def _history(image, prepared, fitted, i, psf_statement, scale):
         f"noise scaled by {prepared.noise_scale:.3f}",
         "model: singular isothermal ellipsoid, external shear, elliptical Sersic source"
         + (", lens light of Gaussians" if fitted.fit.objective.n_light else ", no lens light"),
-        f"fit: batched Levenberg-Marquardt, supersampling {int(fitted.supersampling[i])}, "
+        f"fit: batched Levenberg-Marquardt, supersampling {fitted.supersampling}, "
         f"chi-square divided by {float(fitted.fit.temperature[i]):.3g} for correlation and misfit",
         "residual restored where significant, scale by scale",
         psf_statement,

@@ -27,27 +27,23 @@ EXTRA = 5
 NO_LENS = -14.0
 
 
-def lens_evidence(objective, coarse, priors, best, cost, light, temperature, widths, settings):
+def lens_evidence(coarse, weight, priors, best, widths, iterations):
     """ln of the evidence ratio of a lens over no lens; positive favours the lens.
 
     Parameters
     ----------
-    objective : Objective
-        The images at native pixels, as fitted.
     coarse : Observation
-        The same at coarse pixels, where the search begins.
+        The images at coarse pixels.
+    weight : torch.Tensor
+        Weights of their pixels, as tempered for the fit.
     priors : Priors
         Priors of the lens model; those of the lens do not apply to its rival.
-    best, cost : torch.Tensor
-        Parameters ``(images, n)`` and costs ``(images,)`` of the lens model.
-    light : torch.Tensor or None
-        Lens light at native pixels, ``(images, rows, columns)``.
-    temperature : torch.Tensor
-        As in `lensing_sr.fit.lens_fit.LensFit`.
+    best : torch.Tensor
+        Parameters of the lens model, ``(images, n)``.
     widths : torch.Tensor or None
         Widths of the lens light's Gaussians.
-    settings : lensing_sr.fit.lens_fit.FitSettings
-        How hard to try.
+    iterations : int
+        Levenberg-Marquardt steps of either model, at most.
 
     Returns
     -------
@@ -55,34 +51,34 @@ def lens_evidence(objective, coarse, priors, best, cost, light, temperature, wid
         ``(images,)`` float64.
     """
     images = torch.arange(len(best), device=best.device)
+    formation = coarse.formation()
+
+    def lowest_cost(start, lower, upper, mean, width):
+        owner = images.repeat_interleave(start.shape[1])
+        search = Objective(coarse.data, weight, formation, mean, width, widths=widths)
+        minimum = levenberg_marquardt(
+            search.evaluator(owner),
+            start.reshape(-1, start.shape[2]),
+            lower[owner],
+            upper[owner],
+            iterations=iterations,
+            tolerance=0.5,
+        )
+        return minimum.cost.view(len(best), -1).amin(dim=1)
+
+    cost = lowest_cost(best[:, None], priors.lower, priors.upper, priors.mean, priors.width)
+
     start = best.clone()
     start[:, 0] = NO_LENS
     start[:, 5:7] = 0.0
     rival = priors.frozen(start, LENS)
-    width = rival.width.clone()
+    width, lower, upper = rival.width.clone(), rival.lower.clone(), rival.upper.clone()
     width[:, : len(LENS)] = math.inf
     width[:, 7:9] = math.inf
-    rows, columns = coarse.data.shape[1:]
-    weight = coarse.weight * temperature.rsqrt()[:, None, None]
-    null = Objective(
-        coarse.data, weight, coarse.formation(), rival.mean, width, widths=widths, source=False
-    )
-    starts, _ = scan(null, start, unlensed_templates(coarse.half_width, coarse.pixel), start[:, None, 1:3], 2)
-    n = starts.shape[2]
-    owner = images.repeat_interleave(starts.shape[1])
-    search = Objective(objective.data, objective.weight, objective.formation, rival.mean, width, widths=widths)
-    lower, upper = rival.lower.clone(), rival.upper.clone()
     reach = coarse.half_width
     lower[:, 7:9], upper[:, 7:9] = start[:, 3:5] - reach, start[:, 3:5] + reach
-    minimum = levenberg_marquardt(
-        search.evaluator(owner),
-        starts.reshape(-1, n),
-        lower[owner],
-        upper[owner],
-        iterations=settings.iterations // 2,
-        tolerance=0.5,
-    )
-    rival_cost = minimum.cost.view(len(best), -1).amin(dim=1)
-    pixels = (objective.weight > 0).sum(dim=(1, 2)).to(cost)
-    # independent pixels, and priors of the lens that the rival does not pay
-    return 0.5 * (rival_cost - cost) - 0.5 * EXTRA * (pixels / temperature.to(cost)).clamp_min(2.0).log()
+    null = Objective(coarse.data, weight, formation, rival.mean, width, widths=widths, source=False)
+    starts, _ = scan(null, start, unlensed_templates(reach, coarse.pixel), start[:, None, 1:3], 2)
+    rival_cost = lowest_cost(starts, lower, upper, rival.mean, width)
+    pixels = (weight > 0).sum(dim=(1, 2)).to(cost)
+    return 0.5 * (rival_cost - cost) - 0.5 * EXTRA * pixels.clamp_min(2.0).log()

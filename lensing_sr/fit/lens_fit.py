@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import torch
 
 from lensing_sr.fit.evidence import lens_evidence
-from lensing_sr.fit.observation import Observation
 from lensing_sr.fit.priors import Priors, lens_priors
 from lensing_sr.fit.objective import Objective, Solution
 from lensing_sr.fit.start import lensing_templates, scan, trial_shapes
@@ -149,16 +148,16 @@ def fit_lenses(
     limits = {"smallest": smallest, "largest": largest, "pixel": pixel, "lens_light": lens_light}
 
     if lens_light:
-        centre, shape, light = _fit_lens_light(coarse, centre, widths, limits)
+        centre, shape, coarse_light = _fit_lens_light(coarse, centre, widths, limits)
         priors = lens_priors(centre, light_shape=shape, **limits)
         start = priors.mean.clone()
         start[:, -len(LIGHT) :] = torch.cat([centre, shape, shape], dim=1)
     else:
         # nothing marks the lens but its arcs
         priors = lens_priors(centre, centre_width=max(0.1, 2.0 * pixel), **limits)
-        start, light = priors.mean.clone(), None
+        start, coarse_light = priors.mean.clone(), None
 
-    weight = _tempered(coarse.weight, light, temperature)
+    weight = _tempered(coarse.weight, coarse_light, temperature)
     null = Objective(
         coarse.data, weight, coarse.formation(), priors.mean, priors.width, widths=widths, source=False
     )
@@ -192,11 +191,10 @@ def fit_lenses(
         )
         best, cost = (t[:, 0] for t in _minimise(objective, best[:, None], priors, settings.iterations // 2, 0.1))
     solution = objective.solve(best, images)
-    evidence = (
-        lens_evidence(objective, coarse, priors, best, cost, light, temperature, widths, settings)
-        if settings.evidence
-        else torch.full_like(cost, float("nan"))
-    )
+    evidence = torch.full_like(cost, float("nan"))
+    if settings.evidence:
+        weight = _tempered(coarse.weight, coarse_light, temperature)
+        evidence = lens_evidence(coarse, weight, priors, best, widths, settings.iterations // 2)
     return LensFit(
         best, objective, solution, priors, temperature, cost, modes, costs, evidence, supersampling
     )

@@ -60,27 +60,22 @@ class Observation:
     def __len__(self):
         return len(self.data)
 
-    @property
-    def samplings(self):
-        """Supersamplings worth trying, ascending: those at which a pixel really gets more samples."""
-        finer = self._kernel_pixels(2)
-        if finer == self.oversampling:
-            return (1, 2, 3, 4, 6, 8)
-        return (1, *(finer * k for k in (1, 2, 3, 4) if finer * k <= 8 or k == 1))
-
     def _kernel_pixels(self, supersampling):
         """Kernel pixels a pixel and axis: a Gaussian narrower than its pixels acts on finer ones that sample it."""
-        if self.analytic and supersampling > 1:
+        if self.analytic and supersampling != 1:
             return max(1, math.ceil(SAMPLES_PER_FWHM * self.pixel / self.analytic))
         return self.oversampling
 
     def formation(self, supersampling=1):
         """Return the `ImageFormation` of these pixels with `supersampling` light samples a kernel pixel and axis.
 
-        For a Gaussian PSF they are samples a pixel, spread over the finer pixels on which it acts.
+        For a Gaussian PSF they are samples a pixel, spread over the finer pixels on which it acts.  "auto" is one
+        sample a kernel pixel, to be refined by `lensing_sr.fit.rendering.render`.
         """
         oversampling = self._kernel_pixels(supersampling)
-        if self.analytic:
+        if supersampling == "auto":
+            supersampling = 1
+        elif self.analytic:
             supersampling = math.ceil(supersampling / oversampling)
         return ImageFormation(
             self.data.shape[1:],

@@ -1,20 +1,37 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""Images of a fitted model on any pixels, finely enough sampled."""
+"""Images of a fitted model on any pixels, sampled where they need it as finely as they need it."""
 
 import torch
+from numpy.polynomial.legendre import leggauss
 
 from lensing_sr.forward.model import lens_light, lensed_source
 
-__all__ = ["converged_supersampling", "render", "render_each"]
+__all__ = ["CONVERGED", "render", "tolerance"]
 
-#: The image is sampled finely enough once finer sampling changes it by less than this, rms in units of the noise.
+#: A pixel is sampled finely enough once finer sampling changes it by less than this, in units of the noise.
 CONVERGED = 1e-3
 
-#: Samples whose Gaussians are computed at once.
-ROWS = 200_000
+#: Samples a pixel and axis that are tried in turn.
+LEVELS = (2, 4, 8, 16)
+
+#: Samples evaluated at once: small enough for memory to be reused.
+SAMPLES = 250_000
 
 
-def render(p, amplitudes, widths, formation):
+def tolerance(weight, pixel_area):
+    """Change of surface brightness, per arcsec^2, that the noise of an image cannot tell: ``(images,)``.
+
+    Parameters
+    ----------
+    weight : torch.Tensor
+        1 / sigma of the pixels, 0 where masked, ``(images, rows, columns)``.
+    pixel_area : float
+        Area of a pixel in arcsec^2.
+    """
+    return CONVERGED / (weight.amax(dim=(1, 2)).clamp_min(1e-30) * pixel_area)
+
+
+def render(p, amplitudes, widths, formation, tolerance=None):
     """Arcs and lens light, as the detector behind `formation` sees them.
 
     Parameters
@@ -27,6 +44,10 @@ def render(p, amplitudes, widths, formation):
         Widths of the Gaussians in arcsec, ``(k,)``.
     formation : lensing_sr.forward.formation.ImageFormation
         The pixels.
+    tolerance : torch.Tensor, optional
+        From `tolerance`, ``(images,)``: light is averaged over each pixel of the PSF kernel by Gauss-Legendre
+        quadrature of growing order until its surface brightness changes by less, at most 16 x 16 samples.  None: the
+        formation's own samples.
 
     Returns
     -------
@@ -35,79 +56,67 @@ def render(p, amplitudes, widths, formation):
     """
     x, y = formation.positions
     p, amplitudes = p.to(x), amplitudes.to(x)
+    widths = None if widths is None else widths.to(x)
+    chunk = max(1, SAMPLES // x.numel())
+    seen = []
+    for part in torch.arange(len(p), device=p.device).split(chunk):
+        state = p[part], amplitudes[part], widths
+        light = _light(*state, x, y)
+        if tolerance is not None:
+            light = _refined(light, state, formation, tolerance[part])
+        seen.append(formation.select(part).observe(light))
+    seen = torch.cat(seen)
+    return seen[:, 0], seen[:, 1]
+
+
+def _light(p, amplitudes, widths, x, y):
+    """Surface brightness of source and lens, ``(images, 2, rows, columns)``."""
     source = lensed_source(p, x, y) * amplitudes[:, :1, None]
     if widths is None:
-        arcs = formation.observe(source[:, None])[:, 0]
-        return arcs, torch.zeros_like(arcs)
-    light = torch.zeros_like(source)
-    k = len(widths)
-    # row by row: all columns of a large field together would not fit into memory
-    step = max(1, ROWS // x.shape[1])
-    for rows in (slice(i, i + step) for i in range(0, len(x), step)):
-        columns = lens_light(p, x[rows], y[rows], widths.to(x))
-        light[:, rows] = torch.einsum("bk,bkij->bij", amplitudes[:, 1 : 1 + 2 * k], columns)
-    observed = formation.observe(torch.stack([source, light], dim=1))
-    return observed[:, 0], observed[:, 1]
+        return torch.stack([source, torch.zeros_like(source)], dim=1)
+    light = torch.empty_like(source)
+    # row by row: all Gaussians of a large field together would not fit into memory
+    step = max(1, SAMPLES // (x.shape[-1] * len(p)))
+    fluxes = amplitudes[:, 1 : 1 + 2 * len(widths)]
+    shared = (x, y) if x.ndim == 2 else (x[:, None], y[:, None])  # positions of all images, or of each its own
+    for first in range(0, x.shape[-2], step):
+        rows = slice(first, first + step)
+        columns = lens_light(p, *(c[..., rows, :] for c in shared), widths)
+        light[:, rows] = torch.einsum("bk,bkij->bij", fluxes, columns)
+    return torch.stack([source, light], dim=1)
 
 
-def render_each(p, amplitudes, widths, supersampling, formation):
-    """`render` images that are sampled each in its own way.
-
-    Parameters
-    ----------
-    p, amplitudes, widths
-        As for `render`.
-    supersampling : torch.Tensor
-        Whole numbers, ``(images,)``.
-    formation : callable
-        Returns the `ImageFormation` of a supersampling.
-
-    Returns
-    -------
-    arcs, light : torch.Tensor
-        ``(images, rows, columns)``.
-    """
-    parts = []
-    for value in supersampling.unique().tolist():
-        index = (supersampling == value).nonzero()[:, 0]
-        parts.append((index, render(p[index], amplitudes[index], widths, formation(value).select(index))))
-    shape = parts[0][1][0].shape[1:]
-    whole = [parts[0][1][0].new_empty((len(p), *shape)) for _ in range(2)]
-    for index, images in parts:
-        for target, image in zip(whole, images, strict=True):
-            target[index] = image
-    return tuple(whole)
-
-
-def converged_supersampling(observation, p, amplitudes, widths):
-    """Smallest supersampling of each image at which a finer one changes it by less than `CONVERGED` of the noise.
-
-    Parameters
-    ----------
-    observation : lensing_sr.fit.observation.Observation
-        Pixels, PSF and noise.
-    p, amplitudes, widths
-        As for `render`.
-
-    Returns
-    -------
-    supersampling : torch.Tensor
-        ``(images,)``; the largest that is tried where none suffices.
-    change : torch.Tensor
-        What the last refinement changed, rms in units of the noise, ``(images,)``.
-    """
-    steps = observation.samplings
-    index = torch.arange(len(p), device=observation.data.device)
-    supersampling = torch.full_like(index, steps[-1])
-    change = torch.zeros(len(p), dtype=observation.data.dtype, device=observation.data.device)
-    image = sum(render(p, amplitudes, widths, observation.formation(1)))
-    for step, finer in zip(steps, steps[1:], strict=False):
-        finer_image = sum(render(p[index], amplitudes[index], widths, observation.formation(finer).select(index)))
-        difference = (finer_image - image) * observation.weight[index]
-        change[index] = difference.square().mean(dim=(1, 2)).sqrt()
-        done = change[index] < CONVERGED
-        supersampling[index[done]] = step
-        index, image = index[~done], finer_image[~done]
-        if not len(index):
+def _refined(light, state, formation, tolerance):
+    """Replace samples at pixel centres by means over the pixels, where the two differ."""
+    x, y = formation.positions
+    p, amplitudes, widths = state
+    rows, columns = x.shape
+    image = torch.arange(len(p), device=p.device).repeat_interleave(rows * columns)
+    pixel = torch.arange(rows * columns, device=p.device).repeat(len(p))
+    flat = light.flatten(2)
+    value = flat[image, :, pixel]
+    for samples in LEVELS:
+        finer = torch.cat(
+            [
+                _pixel_means(p, amplitudes, widths, formation, i, k, samples)
+                for i, k in zip(*(t.split(max(1, SAMPLES // samples**2)) for t in (image, pixel)), strict=True)
+            ]
+        )
+        flat[image, :, pixel] = finer
+        open_ = ((finer - value).abs() > tolerance[image, None]).any(dim=1)
+        image, pixel, value = image[open_], pixel[open_], finer[open_]
+        if not len(image):
             break
-    return supersampling, change
+    return flat.unflatten(2, (rows, columns))
+
+
+def _pixel_means(p, amplitudes, widths, formation, image, pixel, samples):
+    """Means of source and lens light over single kernel pixels, ``(len(pixel), 2)``."""
+    x, y = formation.positions
+    nodes, weights = (0.5 * torch.as_tensor(a).to(x) for a in leggauss(samples))
+    cell = formation.cell.to(x)
+    u, v = nodes.repeat(samples), nodes.repeat_interleave(samples)
+    dx, dy = cell[0, 0] * u + cell[0, 1] * v, cell[1, 0] * u + cell[1, 1] * v
+    xs, ys = x.flatten()[pixel, None, None] + dx, y.flatten()[pixel, None, None] + dy
+    light = _light(p[image], amplitudes[image], widths, xs, ys)
+    return light[:, :, 0] @ weights.outer(weights).flatten()

@@ -62,7 +62,7 @@ def lensing_templates(smallest, largest, pixel):
 
 
 def unlensed_templates(half_width, pixel):
-    """Templates of sources that are not lensed, all over a field of `half_width` arcsec; rows as `lensing_templates`."""
+    """Templates of sources that are not lensed, all over a field of `half_width` arcsec; as `lensing_templates`."""
     step = max(half_width / 12.0, 2.0 * pixel)
     ticks = torch.arange(-half_width, half_width + step, step, dtype=torch.float64).tolist()
     sizes = (1.0 * pixel, 4.0 * pixel, 0.15 * half_width)
@@ -163,7 +163,9 @@ def _gains(objective, null, p, templates, group):
 
 def _template_light(rows, unit, x, y):
     """Round exponential sources seen through a lens whose deflection for theta_E = 1" is `unit`; 1 at r_eff."""
-    theta_E, x_source, y_source, r_eff = (c[:, None, None] for c in (rows[:, 0].exp(), rows[:, 7], rows[:, 8], rows[:, 9].exp()))
+    theta_E, x_source, y_source, r_eff = (
+        c[:, None, None] for c in (rows[:, 0].exp(), rows[:, 7], rows[:, 8], rows[:, 9].exp())
+    )
     d_x, d_y = x - theta_E * unit[0] - x_source, y - theta_E * unit[1] - y_source
     ratio = (d_x * d_x + d_y * d_y).sqrt() / r_eff
     return torch.exp(-B_1 * (ratio - 1.0))

@@ -40,8 +40,7 @@ def sample_positions(shape, matrix, origin, factor=1, margin=0, nodes=(0.0,), *,
     matrix = torch.as_tensor(matrix, dtype=torch.float64).cpu()
     nodes = torch.as_tensor(nodes, dtype=torch.float64)
     rows, columns = (
-        ((torch.arange(round(n * factor) + 2 * margin, dtype=torch.float64)[:, None] - margin + 0.5 + nodes) / factor
-         - 0.5 - first).flatten()
+        ((_cells(round(n * factor) + 2 * margin) - margin + 0.5 + nodes) / factor - 0.5 - first).flatten()
         for n, first in zip(shape, origin[::-1], strict=True)
     )
     rows, columns = torch.meshgrid(rows, columns, indexing="ij")
@@ -50,11 +49,17 @@ def sample_positions(shape, matrix, origin, factor=1, margin=0, nodes=(0.0,), *,
     return x.to(dtype=dtype, device=device), y.to(dtype=dtype, device=device)
 
 
+def _cells(count):
+    return torch.arange(count, dtype=torch.float64)[:, None]
+
+
 class ImageFormation:
     r"""The operator from surface brightness to detector pixels, :math:`d = B\,P\,A\,I`.
 
     Light is evaluated at `positions`, averaged over the `supersampling` x `supersampling` samples of each kernel pixel
-    (A), multiplied by its area, convolved with the kernel (P) and summed over `oversampling` x `oversampling` kernel pixels
+def sample_positions(
+    shape, matrix, origin, factor=1, margin=0, nodes=(0.0,), *, dtype=torch.float64, device=None
+):
     to detector pixels (B).  A margin of half the kernel surrounds the field, so that edges are exact.
 
     Parameters
@@ -100,6 +105,8 @@ class ImageFormation:
             shape, matrix, origin, self.oversampling, self._convolver.margin, 0.5 * nodes, dtype=dtype, device=device
         )
         self._weights = (0.5 * weights).to(dtype=dtype, device=device)
+        #: arcsec a kernel pixel, ``(2, 2)``
+        self.cell = matrix / self.oversampling
         #: area in arcsec^2 of a detector pixel
         self.pixel_area = float(torch.linalg.det(matrix).abs())
         self._trivial = kernel.shape[-1] == 1

@@ -161,7 +161,8 @@ SOUND = {"arc_chi2": 1.0, "evidence": 100.0, "at_bound": [], "rivals": [], "magn
     [
         ({}, {"arc_chi2": 50.0}, "poor fit"), ({}, {"evidence": 1.0}, "not a lens"),
         ({}, {"rivals": [(0.8, 1.0)]}, "ambiguous"), ({}, {"at_bound": ["theta_E"]}, "edge"),
-        ({"r_eff": 0.9}, {}, "swapped"), ({"gamma1": 0.29}, {}, "swapped"), ({}, {"magnification": 1.1}, "not multiply imaged"),
+        ({"r_eff": 0.9}, {}, "swapped"), ({"gamma1": 0.29}, {}, "swapped"),
+        ({}, {"magnification": 1.1}, "not multiply imaged"),
     ],
 )  # fmt: skip
 def test_each_reason_for_doubt_raises_its_flag(values, facts, flag):

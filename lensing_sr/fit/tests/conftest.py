@@ -13,7 +13,8 @@ from lensing_sr.light.gaussians import gaussian_widths
 
 SIZE, PIXEL, SIGMA = 56, 0.1, 0.05
 TRUTH = {
-    "log_theta_E": math.log(1.3), "e1": 0.1, "e2": -0.05, "x_lens": 0.03, "y_lens": -0.02, "gamma1": 0.03, "gamma2": 0.02,
+    "log_theta_E": math.log(1.3), "e1": 0.1, "e2": -0.05, "x_lens": 0.03, "y_lens": -0.02,
+    "gamma1": 0.03, "gamma2": 0.02,
     "x_source": 0.2, "y_source": -0.1, "log_r_eff": math.log(0.2), "log_n": 0.0, "e1_source": 0.1, "e2_source": 0.05,
     "x_light": 0.03, "y_light": -0.02, "e1_inner": 0.1, "e2_inner": -0.05, "e1_outer": 0.1, "e2_outer": -0.05,
 }  # fmt: skip

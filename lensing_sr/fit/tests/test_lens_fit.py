@@ -9,7 +9,7 @@ import torch
 from lensing_sr.fit.lens_fit import FitSettings, fit_lenses
 from lensing_sr.fit.tests.conftest import SIGMA, observe
 from lensing_sr.fit.uncertainty import image_variance, joint_covariance
-from lensing_sr.fit.rendering import converged_supersampling, render, render_each
+from lensing_sr.fit.rendering import CONVERGED, render, tolerance
 from lensing_sr.forward.model import LENS, SOURCE
 
 N_MACRO = len(LENS) + len(SOURCE)
@@ -117,12 +117,13 @@ def test_variance_of_the_image_is_that_of_its_parameters(arcs_fit):
 
 def test_sampling_is_refined_until_the_noise_cannot_tell(arcs_fit):
     observation, _, fit = arcs_fit
-    amplitudes = fit.solution.amplitudes
-    supersampling, change = converged_supersampling(observation, fit.parameters, amplitudes, None)
-    assert (change < 1e-3).all() and (supersampling > 1).all()
-    images = sum(render_each(fit.parameters, amplitudes, None, supersampling, observation.formation))
-    finest = sum(render(fit.parameters, amplitudes, None, observation.formation(16)))
-    assert ((images - finest) * observation.weight).square().mean().sqrt() < 3e-3
+    state = fit.parameters, fit.solution.amplitudes, None
+    limit = tolerance(observation.weight, observation.pixel**2)
+    adaptive = sum(render(*state, observation.formation("auto"), limit))
+    plain = sum(render(*state, observation.formation("auto")))
+    finest = sum(render(*state, observation.formation(40)))
+    assert ((adaptive - finest) * observation.weight).square().mean().sqrt() < CONVERGED
+    assert ((plain - finest) * observation.weight).square().mean().sqrt() > 3 * CONVERGED
 
 
 def test_everything_masked_but_a_corner_still_ends():

@@ -1,5 +1,5 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""Laws of the model: closed-form derivatives are autograd's, finite everywhere, and the parts are the public profiles."""
+"""Laws of the model: closed-form derivatives are autograd's, finite everywhere; the parts are the public profiles."""
 
 import numpy as np
 import pytest
@@ -104,7 +104,8 @@ def test_everything_is_finite_at_the_centre_of_a_round_lens(dtype):
     assert torch.isfinite(light).all() and torch.isfinite(jacobian).all()
     widths = gaussian_widths(0.05, 1.0).to(dtype)
     columns = lens_light(p, x, torch.zeros_like(x), widths)
-    derivatives = lens_light_jacobian(p, x, torch.zeros_like(x), widths, columns, torch.ones(2, 2 * len(widths)).to(dtype))
+    fluxes = torch.ones(2, 2 * len(widths)).to(dtype)
+    derivatives = lens_light_jacobian(p, x, torch.zeros_like(x), widths, columns, fluxes)
     assert torch.isfinite(columns).all() and torch.isfinite(derivatives).all()
 
 
