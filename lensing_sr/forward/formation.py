@@ -57,10 +57,8 @@ class ImageFormation:
     r"""The operator from surface brightness to detector pixels, :math:`d = B\,P\,A\,I`.
 
     Light is evaluated at `positions`, averaged over the `supersampling` x `supersampling` samples of each kernel pixel
-def sample_positions(
-    shape, matrix, origin, factor=1, margin=0, nodes=(0.0,), *, dtype=torch.float64, device=None
-):
-    to detector pixels (B).  A margin of half the kernel surrounds the field, so that edges are exact.
+    (A), multiplied by its area, convolved with the kernel (P) and summed over `oversampling` x `oversampling` kernel
+    pixels to detector pixels (B).  A margin of half the kernel surrounds the field, so that edges are exact.
 
     Parameters
     ----------
