@@ -269,7 +269,8 @@ def _judge(fitted, values, i, prepared):
     weight = fit.objective.weight[i] * fit.temperature[i].sqrt()
     normalised = (fit.objective.data[i] - fit.solution.model[i]) * weight
     bright = (fit.solution.arcs[i] * weight > 1.0) & (weight > 0)
-    arc_chi2 = float((normalised[bright] ** 2).mean()) if bool(bright.any()) else 1.0
+    power, arc_power = normalised[bright].square(), (fit.solution.arcs[i] * weight)[bright].square()
+    seen = bool(bright.any())
     p = fit.parameters[i]
     near = 1e-3
     at_bound = [
@@ -289,7 +290,8 @@ def _judge(fitted, values, i, prepared):
     arc_flux = float(fit.solution.arcs[i].sum())
     flags = judge(
         values,
-        arc_chi2=arc_chi2,
+        arc_chi2=float(power.mean()) if seen else 1.0,
+        missed=float((power - 1.0).sum() / arc_power.sum()) if seen else 0.0,
         evidence=float(fit.evidence[i]),
         at_bound=at_bound,
         rivals=rivals,

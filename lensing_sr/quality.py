@@ -7,8 +7,10 @@ from lensing_sr.utils._repr import make_repr
 
 __all__ = ["Quality", "judge"]
 
-#: Reduced chi-square inside the arcs above which the model misses more than it explains.
-POOR_FIT = 6.0
+#: Reduced chi-square inside the arcs of a poor fit: residuals beyond three sigma, rms.
+POOR_FIT = 10.0
+#: Share of the arcs' power that a poor fit misses, however faint they are.
+MISSED = 0.2
 #: ln of the evidence ratio below which a lens is not established.
 WEAK_EVIDENCE = 10.0
 #: A rival within this much of the best cost (chi-square over temperature) is as good, given how models err.
@@ -71,7 +73,7 @@ class Quality:
         )
 
 
-def judge(values, *, arc_chi2, evidence, at_bound, rivals, magnification):
+def judge(values, *, arc_chi2, missed, evidence, at_bound, rivals, magnification):
     """Flags of a fit.
 
     Parameters
@@ -80,6 +82,8 @@ def judge(values, *, arc_chi2, evidence, at_bound, rivals, magnification):
         Parameters by name, angles in arcsec.
     arc_chi2 : float
         Reduced chi-square where the arcs are.
+    missed : float
+        Power of the residual there, above that of noise, over that of the arcs.
     evidence : float
         ln of the evidence ratio of a lens over no lens; NaN if not computed.
     at_bound : list of str
@@ -96,7 +100,7 @@ def judge(values, *, arc_chi2, evidence, at_bound, rivals, magnification):
     """
     flags = []
     theta_E = values["theta_E"]
-    if arc_chi2 > POOR_FIT:
+    if arc_chi2 > POOR_FIT or (missed > MISSED and arc_chi2 > 2.0):
         flags.append("poor fit")
     if evidence < WEAK_EVIDENCE:
         flags.append("not a lens")

@@ -27,23 +27,23 @@ EXTRA = 5
 NO_LENS = -14.0
 
 
-def lens_evidence(coarse, weight, priors, best, widths, iterations):
+def lens_evidence(objective, coarse, coarse_weight, priors, best, iterations):
     """ln of the evidence ratio of a lens over no lens; positive favours the lens.
 
     Parameters
     ----------
+    objective : Objective
+        The images at native pixels with the weights of the fit.
     coarse : Observation
-        The images at coarse pixels.
-    weight : torch.Tensor
-        Weights of their pixels, as tempered for the fit.
+        The same at coarse pixels, where the rival is looked for.
+    coarse_weight : torch.Tensor
+        Weights of the coarse pixels, tempered as those of the fit.
     priors : Priors
         Priors of the lens model; those of the lens do not apply to its rival.
     best : torch.Tensor
         Parameters of the lens model, ``(images, n)``.
-    widths : torch.Tensor or None
-        Widths of the lens light's Gaussians.
     iterations : int
-        Levenberg-Marquardt steps of either model, at most.
+        Levenberg-Marquardt steps a stage, at most.
 
     Returns
     -------
@@ -51,34 +51,37 @@ def lens_evidence(coarse, weight, priors, best, widths, iterations):
         ``(images,)`` float64.
     """
     images = torch.arange(len(best), device=best.device)
-    formation = coarse.formation()
-
-    def lowest_cost(start, lower, upper, mean, width):
-        owner = images.repeat_interleave(start.shape[1])
-        search = Objective(coarse.data, weight, formation, mean, width, widths=widths)
-        minimum = levenberg_marquardt(
-            search.evaluator(owner),
-            start.reshape(-1, start.shape[2]),
-            lower[owner],
-            upper[owner],
-            iterations=iterations,
-            tolerance=0.5,
-        )
-        return minimum.cost.view(len(best), -1).amin(dim=1)
-
-    cost = lowest_cost(best[:, None], priors.lower, priors.upper, priors.mean, priors.width)
-
     start = best.clone()
     start[:, 0] = NO_LENS
     start[:, 5:7] = 0.0
     rival = priors.frozen(start, LENS)
-    width, lower, upper = rival.width.clone(), rival.lower.clone(), rival.upper.clone()
-    width[:, : len(LENS)] = math.inf
-    width[:, 7:9] = math.inf
+    rival.width = rival.width.clone()
+    rival.width[:, : len(LENS)] = math.inf
+    rival.width[:, 7:9] = math.inf
     reach = coarse.half_width
-    lower[:, 7:9], upper[:, 7:9] = start[:, 3:5] - reach, start[:, 3:5] + reach
-    null = Objective(coarse.data, weight, formation, rival.mean, width, widths=widths, source=False)
+    rival.lower[:, 7:9], rival.upper[:, 7:9] = start[:, 3:5] - reach, start[:, 3:5] + reach
+
+    search = Objective(
+        coarse.data, coarse_weight, coarse.formation(), rival.mean, rival.width, widths=objective.widths
+    )
+    null = search.without_source()
     starts, _ = scan(null, start, unlensed_templates(reach, coarse.pixel), start[:, None, 1:3], 2)
-    rival_cost = lowest_cost(starts, lower, upper, rival.mean, width)
-    pixels = (weight > 0).sum(dim=(1, 2)).to(cost)
+    owner = images.repeat_interleave(starts.shape[1])
+    found = _minimum(search, starts.flatten(0, 1), rival, owner, iterations)
+    pick = found.cost.view(starts.shape[:2]).argmin(dim=1)
+    found = found.parameters.view(starts.shape)[images, pick]
+
+    rival_objective = Objective(
+        objective.data, objective.weight, objective.formation, rival.mean, rival.width, widths=objective.widths
+    )
+    rival_cost = _minimum(rival_objective, found, rival, images, iterations).cost
+    cost = _minimum(objective, best, priors, images, iterations).cost
+    pixels = (objective.weight > 0).sum(dim=(1, 2)).to(cost)
     return 0.5 * (rival_cost - cost) - 0.5 * EXTRA * pixels.clamp_min(2.0).log()
+
+
+def _minimum(objective, start, priors, owner, iterations):
+    lower, upper = priors.lower[owner], priors.upper[owner]
+    return levenberg_marquardt(
+        objective.evaluator(owner), start, lower, upper, iterations=iterations, tolerance=0.5
+    )

@@ -158,12 +158,10 @@ def fit_lenses(
         start, coarse_light = priors.mean.clone(), None
 
     weight = _tempered(coarse.weight, coarse_light, temperature)
-    null = Objective(
-        coarse.data, weight, coarse.formation(), priors.mean, priors.width, widths=widths, source=False
-    )
-    templates = lensing_templates(float(smallest.min()), float(largest.max()), coarse.pixel)
-    starts, _ = scan(null, start, templates, trial_shapes(start[:, 1:3]), settings.starts, (smallest, largest))
     objective = Objective(coarse.data, weight, coarse.formation(), priors.mean, priors.width, widths=widths)
+    templates = lensing_templates(float(smallest.min()), float(largest.max()), coarse.pixel)
+    shapes = trial_shapes(start[:, 1:3])
+    starts, _ = scan(objective.without_source(), start, templates, shapes, settings.starts, (smallest, largest))
     # an ellipse and a shear free from the start can bend a wrong ring into shape: size and source come first
     minima, costs = _minimise(objective, starts, priors, settings.iterations // 4, 3.0, held=LENS[1:])
     better = _distinct(minima, costs, 2 * settings.survivors)
@@ -171,11 +169,11 @@ def fit_lenses(
     minima, costs = _minimise(objective, _distinct(minima, costs, settings.survivors), priors, settings.iterations, 1.0)
     best = minima[images, costs.argmin(dim=1)]
     # a model that no parameters make right must not be believed to its formal errors, nor outweigh its priors by them
-    objective = Objective(
+    plain = Objective(
         observation.data, observation.weight, observation.formation(), priors.mean, priors.width, widths=widths
     )
-    solution = objective.solve(best, images)
-    temperature = temperature * _arc_misfit(objective, solution).to(temperature)
+    solution = plain.solve(best, images)
+    correlated, temperature = temperature, temperature * _arc_misfit(plain, solution).to(temperature)
     light = solution.light if lens_light else None
     weight = _tempered(observation.weight, light, temperature)
     objective = Objective(
@@ -185,16 +183,25 @@ def fit_lenses(
     rank = costs.argsort(dim=1)
     modes, costs = modes[images[:, None], rank], costs[images[:, None], rank]
     best, cost = modes[:, 0], costs[:, 0]
+    # now that native pixels were fitted, their own misfit counts
+    previous, solution = temperature, plain.solve(best, images)
+    temperature = correlated * _arc_misfit(plain, solution).to(temperature)
+    costs = cost[:, None] + (costs - cost[:, None]) * (previous / temperature).to(costs)[:, None]
+    weight = _tempered(observation.weight, solution.light if lens_light else None, temperature)
+    objective = Objective(
+        observation.data, weight, observation.formation(), priors.mean, priors.width, widths=widths
+    )
+    evidence = torch.full_like(cost, float("nan"))
+    if settings.evidence:
+        coarse_weight = _tempered(coarse.weight, coarse_light, temperature)
+        evidence = lens_evidence(objective, coarse, coarse_weight, priors, best, settings.iterations // 3)
     if supersampling > 1:
         objective = Objective(
             observation.data, weight, observation.formation(supersampling), priors.mean, priors.width, widths=widths
         )
+    if supersampling > 1 or bool((temperature < previous).any()):
         best, cost = (t[:, 0] for t in _minimise(objective, best[:, None], priors, settings.iterations // 2, 0.1))
     solution = objective.solve(best, images)
-    evidence = torch.full_like(cost, float("nan"))
-    if settings.evidence:
-        weight = _tempered(coarse.weight, coarse_light, temperature)
-        evidence = lens_evidence(coarse, weight, priors, best, widths, settings.iterations // 2)
     return LensFit(
         best, objective, solution, priors, temperature, cost, modes, costs, evidence, supersampling
     )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from lensing_sr.forward.model import LENS, LIGHT, SOURCE, lens_light, lens_light_jacobian, lensed_source_jacobian
+from lensing_sr.forward.model import LENS, SOURCE, lens_light, lens_light_jacobian, lensed_source_jacobian
 from lensing_sr.solvers.linear import RIDGE, nonnegative_least_squares
 
 __all__ = ["LinearState", "Objective", "Solution"]
@@ -113,10 +113,10 @@ class Objective:
         self.free = torch.zeros(n_columns, dtype=torch.bool, device=data.device)
         self.free[-1] = True
 
-    @property
-    def n_parameters(self):
-        """Length of the parameter vector."""
-        return N_MACRO + (len(LIGHT) if self.n_light else 0)
+    def without_source(self):
+        """Return the objective of the same images without a lensed source."""
+        prior = self.prior_mean, self.prior_precision**-0.5
+        return Objective(self.data, self.weight, self.formation, *prior, widths=self.widths, source=False)
 
     def _chunks(self, count):
         x, _ = self.formation.positions
