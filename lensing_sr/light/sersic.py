@@ -66,7 +66,7 @@ def sersic_b_slope(n):
     a = 2.0 * n.double()
     b = a - 1.0 / 3.0 + 8.0 / (405.0 * a) + 184.0 / (25515.0 * a**2) + 1048.0 / (1148175.0 * a**3)
     log_gamma = torch.lgamma(a)
-    for _ in range(2):
+    for _ in range(3):
         density = torch.exp((a - 1.0) * b.log() - b - log_gamma)
         b = b - (torch.special.gammainc(a, b) - 0.5) / density
     # the implicit derivative; that of P by its first argument has no closed form
