@@ -32,6 +32,7 @@ ROOMS = (
     "plotting",
     "result",
     "_stack",
+    "_packing",
     "_assembly",
     "resolver",
     "datasets",

@@ -1,0 +1,251 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""The exit from tensors: units, coordinates, names and the verdict are put back on."""
+
+import math
+
+import numpy as np
+import torch
+from astropy import units as u
+from astropy.nddata import CCDData, StdDevUncertainty
+from astropy.table import Table
+from astropy.wcs import WCS
+
+from lensing_sr.forward.model import LENS, LIGHT, SOURCE
+from lensing_sr.lensing.deflection import DeflectionField
+from lensing_sr.light.sersic import sersic_flux
+from lensing_sr.light.sersic_source import SersicSource
+from lensing_sr.quality import Quality, judge
+from lensing_sr.result import SuperResolution
+
+__all__ = ["pack"]
+
+#: Pixels of the source plane an output pixel, along one axis.
+SOURCE_SCALE = 2
+
+
+def pack(batch, fitted, i, arrays, fine, scale, kernel):
+    """Make the `SuperResolution` of one image of a batch.
+
+    Parameters
+    ----------
+    batch : lensing_sr._stack.Batch
+        The images.
+    fitted : lensing_sr._assembly.Fitted
+        Their fit.
+    i : int
+        Which image.
+    arrays : dict of numpy.ndarray
+        arcs, lens_light, image, sigma, alpha_x, alpha_y on the output's pixels, model on the input's.
+    fine : lensing_sr.geometry.grid.PixelGrid
+        The output's pixels.
+    scale : float
+        Input pixels over output pixels.
+    kernel : (numpy.ndarray or None, str)
+        PSF of the output, and what it is.
+
+    Returns
+    -------
+    SuperResolution
+    """
+    image, prepared = batch.images[i], batch.prepared[i]
+    unit = image.unit if image.unit is not None else u.dimensionless_unscaled
+    area = image.per_area
+    per_fine = scale**2 if area else 1.0
+    pixel_area = float(image.grid.pixel_area.value)
+    values, errors = _values(fitted, i, area, pixel_area)
+    table = _table(values, errors, unit if not area else unit * u.arcsec**2)
+    source = SersicSource.from_components(
+        values["amplitude"] * unit / (1 if area else u.arcsec**2),
+        values["r_eff"] * u.arcsec,
+        values["n"],
+        values["x_source"] * u.arcsec,
+        values["y_source"] * u.arcsec,
+        values["e1_source"],
+        values["e2_source"],
+    )
+    wcs = fine.wcs
+    mask = _fine_mask(image.mask, scale, fine.shape)
+    common = {"unit": unit, "wcs": wcs}
+    super_resolved = CCDData(
+        arrays["image"] * per_fine,
+        uncertainty=StdDevUncertainty(arrays["sigma"] * per_fine),
+        mask=mask,
+        meta=image.header,
+        psf=kernel[0],
+        **common,
+    )
+    native = {"unit": unit, "wcs": image.grid.wcs}
+    data = np.where(np.isfinite(image.data), image.data, np.nan)
+    residual = data - arrays["model"]
+    input_image = CCDData(
+        data,
+        uncertainty=StdDevUncertainty(prepared.full_noise),
+        mask=image.mask,
+        meta=image.header,
+        **native,
+    )
+    fit = fitted.fit
+    used = batch.observation.weight[i] > 0
+    normalised = (batch.observation.data[i] - fit.solution.model[i]) * batch.observation.weight[i]
+    dof = max(int(used.sum()) - fit.parameters.shape[1] - fitted.amplitudes.shape[1], 1)
+    notes = list(dict.fromkeys([*image.notes, *prepared.notes, *_notes(image)]))
+    quality = Quality(
+        chi2=float((normalised**2).sum()) / dof,
+        noise_scale=float(prepared.noise_scale),
+        flags=tuple(_judge(fitted, values, i, prepared)),
+        notes=tuple(notes),
+        lens_evidence=float(fit.evidence[i]),
+    )
+    source_image, _ = _source_image(source, fine, values, unit, area)
+    return SuperResolution(
+        image=super_resolved,
+        arcs=CCDData(arrays["arcs"] * per_fine, **common),
+        lens_light=CCDData(arrays["lens_light"] * per_fine, **common),
+        model=CCDData(arrays["model"], **native),
+        residual=CCDData(residual, mask=image.mask, **native),
+        source_image=source_image,
+        deflection=DeflectionField(arrays["alpha_x"] * u.arcsec, arrays["alpha_y"] * u.arcsec, fine),
+        source=source,
+        parameters=table,
+        quality=quality,
+        sky=float(fitted.amplitudes[i, -1]),
+        scale=scale,
+        psf=kernel[0],
+        input_image=input_image,
+        meta={"name": image.name, "history": _history(image, prepared, fitted, i, kernel[1], scale)},
+    )
+
+
+def _table(values, errors, unit):
+    """Parameters as the astropy table of the contract."""
+    units = {"amplitude": unit / u.arcsec**2}
+    angles = ("theta_E", "r_eff", "x_", "y_")
+    table = Table(
+        {
+            "name": list(values),
+            "value": list(values.values()),
+            "error": [errors.get(name, 0.0) for name in values],
+            "unit": [str(units.get(name, "arcsec" if name.startswith(angles) else "")) for name in values],
+        }
+    )
+    table.add_index("name")
+    return table
+
+
+def _values(fitted, i, per_area, pixel_area):
+    """Parameters and errors by their public names, angles in arcsec."""
+    p, spread = fitted.parameters[i].tolist(), fitted.covariance[i].diagonal().clamp_min(0.0).sqrt().tolist()
+    values, errors = {}, {}
+    for name, value, error in zip(LENS + SOURCE + LIGHT, p, spread, strict=False):
+        if name.startswith("log_"):
+            name, value = name.removeprefix("log_"), math.exp(value)
+            error *= value
+        values[name], errors[name] = value, error
+        if name == "theta_E":
+            values["gamma"], errors["gamma"] = 2.0, 0.0
+    amplitudes = fitted.amplitudes[i]
+    # images per area hold brightness itself; the fit took them as flux a pixel
+    per_pixel = pixel_area if per_area else 1.0
+    values["amplitude"] = float(amplitudes[0]) * per_pixel
+    errors["amplitude"] = spread[len(p)] * per_pixel
+    return values, errors
+
+
+def _judge(fitted, values, i, prepared):
+    """Flags of one image's fit."""
+    fit = fitted.fit
+    weight = fit.objective.weight[i] * fit.temperature[i].sqrt()
+    normalised = (fit.objective.data[i] - fit.solution.model[i]) * weight
+    bright = (fit.solution.arcs[i] * weight > 1.0) & (weight > 0)
+    power, arc_power = normalised[bright].square(), (fit.solution.arcs[i] * weight)[bright].square()
+    seen = bool(bright.any())
+    p = fit.parameters[i]
+    near = 1e-3
+    at_bound = [
+        name.removeprefix("log_")
+        for j, name in enumerate((LENS + SOURCE)[: len(p)])
+        if float(p[j] - fit.priors.lower[i, j]) < near or float(fit.priors.upper[i, j] - p[j]) < near
+    ]
+    rivals = [
+        (float(mode[0].exp()), float(cost - fit.mode_costs[i, 0]))
+        for mode, cost in zip(fit.modes[i][1:], fit.mode_costs[i][1:], strict=True)
+    ]
+    amplitude, r_eff, n = (
+        torch.tensor(value, dtype=torch.float64)
+        for value in (float(fitted.amplitudes[i, 0]), values["r_eff"], values["n"])
+    )
+    source_flux = float(sersic_flux(amplitude, r_eff, n))
+    arc_flux = float(fit.solution.arcs[i].sum())
+    flags = judge(
+        values,
+        arc_chi2=float(power.mean()) if seen else 1.0,
+        missed=float((power - 1.0).sum() / arc_power.sum()) if seen else 0.0,
+        evidence=float(fit.evidence[i]),
+        at_bound=at_bound,
+        rivals=rivals,
+        magnification=arc_flux / source_flux if source_flux > 0 else 0.0,
+    )
+    return list(prepared.flags) + [flag for flag in flags if flag not in prepared.flags]
+
+
+def _fine_mask(mask, scale, shape):
+    """Bad input pixels on the output's pixels; pixels past the input's edge are bad too."""
+    rows, columns = (np.floor((np.arange(n) + 0.5) / scale).astype(int) for n in shape)
+    inside = (np.arange(shape[0]) + 1 <= mask.shape[0] * scale + 1e-6)[:, None] & (
+        np.arange(shape[1]) + 1 <= mask.shape[1] * scale + 1e-6
+    )
+    clipped = mask[np.minimum(rows, mask.shape[0] - 1)[:, None], np.minimum(columns, mask.shape[1] - 1)]
+    return clipped | ~inside
+
+
+def _source_image(source, fine, values, unit, area):
+    """The source plane about the source, on pixels finer than the output's and in the same frame."""
+    plane = fine.upsampled(SOURCE_SCALE)
+    reach = max(3.0 * values["r_eff"], 0.5 * values["theta_E"])
+    column, row = (float(v) for v in plane.to_pixel(values["x_source"], values["y_source"]))
+    half = max(8, round(reach / float(plane.pixel_scale.value)))
+    rows, columns = (
+        slice(int(min(max(round(c) - half, 0), n - 2)), int(min(max(round(c) + half + 1, 2), n)))
+        for c, n in ((row, plane.shape[0]), (column, plane.shape[1]))
+    )
+    plane = plane.cropped(rows, columns)
+    x, y = (torch.as_tensor(c) for c in plane.coordinates())
+    brightness = np.asarray(u.Quantity(source.evaluate(x.numpy() * u.arcsec, y.numpy() * u.arcsec)).value)
+    return CCDData(brightness * (1.0 if area else plane.pixel_area.value), unit=unit, wcs=_wcs(plane)), plane
+
+
+def _wcs(grid):
+    """Celestial WCS of a grid, or one that is linear in arcsec, so that the pixel scale is never lost."""
+    if grid.wcs is not None:
+        return grid.wcs
+    wcs = WCS(naxis=2)
+    wcs.wcs.crpix = [p + 1 for p in grid.origin]
+    wcs.wcs.crval = [0.0, 0.0]
+    wcs.wcs.cd = np.array(grid.matrix)
+    wcs.wcs.cunit = ["arcsec", "arcsec"]
+    return wcs
+
+
+def _notes(image):
+    notes = []
+    if image.psf is None:
+        notes.append("no PSF: the image is taken as unblurred")
+    return notes
+
+
+def _history(image, prepared, fitted, i, psf_statement, scale):
+    """What was done, step by step, for the header."""
+    rows, columns = prepared.slices
+    return [
+        f"input: {image.shape[1]} x {image.shape[0]} pixels of {image.grid.pixel_scale.value:.5g} arcsec"
+        + (f", unit {image.bunit_original}" if image.bunit_original else ", no unit, taken as flux a pixel"),
+        f"fit region: columns {columns.start}-{columns.stop - 1}, rows {rows.start}-{rows.stop - 1} (from 0); "
+        f"noise scaled by {prepared.noise_scale:.3f}",
+        "model: singular isothermal ellipsoid, external shear, elliptical Sersic source"
+        + (", lens light of Gaussians" if fitted.fit.objective.n_light else ", no lens light"),
+        f"fit: batched Levenberg-Marquardt, supersampling {fitted.supersampling}, "
+        f"chi-square divided by {float(fitted.fit.temperature[i]):.3g} for correlation and misfit",
+        "residual restored where significant, scale by scale",
+        psf_statement,
+        f"upsampled by {scale:g}: edges shared with the input",
+    ]
