@@ -52,10 +52,11 @@ def pack(batch, fitted, i, arrays, fine, scale, kernel):
     area = image.per_area
     per_fine = scale**2 if area else 1.0
     pixel_area = float(image.grid.pixel_area.value)
+    brightness = unit if area else unit / u.arcsec**2
     values, errors = _values(fitted, i, area, pixel_area)
-    table = _table(values, errors, unit if not area else unit * u.arcsec**2)
+    table = _table(*_with_angles(values, errors, fine), brightness)
     source = SersicSource.from_components(
-        values["amplitude"] * unit / (1 if area else u.arcsec**2),
+        values["amplitude"] * brightness,
         values["r_eff"] * u.arcsec,
         values["n"],
         values["x_source"] * u.arcsec,
@@ -88,7 +89,8 @@ def pack(batch, fitted, i, arrays, fine, scale, kernel):
     used = batch.observation.weight[i] > 0
     normalised = (batch.observation.data[i] - fit.solution.model[i]) * batch.observation.weight[i]
     dof = max(int(used.sum()) - fit.parameters.shape[1] - fitted.amplitudes.shape[1], 1)
-    notes = list(dict.fromkeys([*image.notes, *prepared.notes, *_notes(image)]))
+    no_psf = ["no PSF: the image is taken as unblurred"] if image.psf is None else []
+    notes = dict.fromkeys([*image.notes, *prepared.notes, *no_psf])
     quality = Quality(
         chi2=float((normalised**2).sum()) / dof,
         noise_scale=float(prepared.noise_scale),
@@ -96,14 +98,13 @@ def pack(batch, fitted, i, arrays, fine, scale, kernel):
         notes=tuple(notes),
         lens_evidence=float(fit.evidence[i]),
     )
-    source_image, _ = _source_image(source, fine, values, unit, area)
     return SuperResolution(
         image=super_resolved,
         arcs=CCDData(arrays["arcs"] * per_fine, **common),
         lens_light=CCDData(arrays["lens_light"] * per_fine, **common),
         model=CCDData(arrays["model"], **native),
         residual=CCDData(residual, mask=image.mask, **native),
-        source_image=source_image,
+        source_image=_source_image(source, fine, values, unit, area),
         deflection=DeflectionField(arrays["alpha_x"] * u.arcsec, arrays["alpha_y"] * u.arcsec, fine),
         source=source,
         parameters=table,
@@ -116,9 +117,25 @@ def pack(batch, fitted, i, arrays, fine, scale, kernel):
     )
 
 
-def _table(values, errors, unit):
+def _with_angles(values, errors, grid):
+    """The parameters with what people ask for: axis ratio and direction of the mass, on the sky where that is known."""
+    e1, e2 = values["e1"], values["e2"]
+    e = math.hypot(e1, e2)
+    phi = 0.5 * math.atan2(e2, e1)
+    along = math.hypot(e1 * errors["e1"], e2 * errors["e2"]) / max(e, 1e-9)
+    across = math.hypot(e2 * errors["e1"], e1 * errors["e2"]) / max(e, 1e-9)
+    # the direction of a round lens is anything
+    spread = math.degrees(min(across / max(2.0 * e, 1e-9), 0.5 * math.pi))
+    more = {"q": ((1.0 - e) / (1.0 + e), 2.0 * along / (1.0 + e) ** 2), "phi": (math.degrees(phi), spread)}
+    if grid.wcs is not None:
+        more["position_angle"] = (float(grid.position_angle(phi).deg % 180.0), spread)
+    values = values | {name: value for name, (value, _) in more.items()}
+    return values, errors | {name: error for name, (_, error) in more.items()}
+
+
+def _table(values, errors, brightness):
     """Parameters as the astropy table of the contract."""
-    units = {"amplitude": unit / u.arcsec**2}
+    units = {"amplitude": brightness, "phi": u.deg, "position_angle": u.deg}
     angles = ("theta_E", "r_eff", "x_", "y_")
     table = Table(
         {
@@ -209,9 +226,9 @@ def _source_image(source, fine, values, unit, area):
         for c, n in ((row, plane.shape[0]), (column, plane.shape[1]))
     )
     plane = plane.cropped(rows, columns)
-    x, y = (torch.as_tensor(c) for c in plane.coordinates())
-    brightness = np.asarray(u.Quantity(source.evaluate(x.numpy() * u.arcsec, y.numpy() * u.arcsec)).value)
-    return CCDData(brightness * (1.0 if area else plane.pixel_area.value), unit=unit, wcs=_wcs(plane)), plane
+    x, y = (c * u.arcsec for c in plane.coordinates())
+    brightness = source.evaluate(x, y).value
+    return CCDData(brightness * (1.0 if area else plane.pixel_area.value), unit=unit, wcs=_wcs(plane))
 
 
 def _wcs(grid):
@@ -224,13 +241,6 @@ def _wcs(grid):
     wcs.wcs.cd = np.array(grid.matrix)
     wcs.wcs.cunit = ["arcsec", "arcsec"]
     return wcs
-
-
-def _notes(image):
-    notes = []
-    if image.psf is None:
-        notes.append("no PSF: the image is taken as unblurred")
-    return notes
 
 
 def _history(image, prepared, fitted, i, psf_statement, scale):

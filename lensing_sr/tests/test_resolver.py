@@ -169,3 +169,13 @@ SOUND = {"arc_chi2": 1.0, "missed": 0.01, "evidence": 100.0, "at_bound": [], "ri
 def test_each_reason_for_doubt_raises_its_flag(values, facts, flag):
     assert judge(GOOD, **SOUND) == []
     assert judge(GOOD | values, **SOUND | facts) == [flag]
+
+
+def test_directions_are_given_on_the_sky(image, result):
+    values = {row["name"]: row["value"] for row in result.parameters}
+    e = np.hypot(values["e1"], values["e2"])
+    assert values["q"] == pytest.approx((1 - e) / (1 + e))
+    # two points on the major axis, through the WCS alone
+    phi = np.radians(values["phi"])
+    ends = [image.grid.to_sky(r * np.cos(phi), r * np.sin(phi)) for r in (-1.0, 1.0)]
+    assert abs(ends[0].position_angle(ends[1]).deg % 180 - values["position_angle"]) < 1e-3
