@@ -55,48 +55,59 @@ def simulate(count, seed=0):
     return images + NOISE * rng.normal(size=images.shape), truth
 
 
-def time_ours(images, repeat):
-    """Median seconds of one call with all the images, and the reduced chi-squares."""
-    from lensing_sr import LensImage, LensingSuperResolver
+def lens_images(images):
+    """The images as the package takes them."""
+    from lensing_sr import LensImage
 
-    resolver = LensingSuperResolver(scale=2, method="fit", lens_light=False)
-    lenses = [
-        LensImage(data, noise=NOISE, psf=FWHM * u.arcsec, pixel_scale=PIXEL * u.arcsec / u.pix) for data in images
-    ]
-    resolver.super_resolve_many(lenses[:1])  # the first call pays for imports and for cached matrices
+    return [LensImage(data, noise=NOISE, psf=FWHM * u.arcsec, pixel_scale=PIXEL * u.arcsec / u.pix) for data in images]
+
+
+def median_seconds(function, repeat):
+    """Median seconds of a call; a first call pays for imports and for cached matrices."""
+    function()
     seconds = []
     for _ in range(repeat):
         start = time.perf_counter()
-        results = resolver.super_resolve_many(lenses)
+        function()
         seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds), [result.quality.chi2 for result in results]
+    return statistics.median(seconds)
+
+
+def time_ours(images, repeat):
+    """Median seconds of one call with all the images, and the reduced chi-squares."""
+    from lensing_sr import LensingSuperResolver
+
+    resolver = LensingSuperResolver(scale=2, method="fit", lens_light=False)
+    lenses, chi2 = lens_images(images), []
+
+    def resolve():
+        chi2[:] = [result.quality.chi2 for result in resolver.super_resolve_many(lenses)]
+
+    return median_seconds(resolve, repeat), chi2
 
 
 def time_fit(images, repeat):
-    """Median seconds of the fit alone: from tensors to parameters, evidence and rendering left out."""
-    import torch
-
+    """Median seconds of the fit alone: preparation, evidence and rendering left out."""
+    from lensing_sr._stack import stack
     from lensing_sr.fit.lens_fit import FitSettings, fit_lenses
-    from lensing_sr.fit.observation import Observation
-    from lensing_sr.image.psf import PSF
+    from lensing_sr.image.prepare import prepare
 
-    psf = PSF.from_fwhm(FWHM * u.arcsec)
-    data = torch.as_tensor(images).float()
-    observation = Observation(
-        data,
-        torch.full_like(data, 1 / NOISE),
-        PIXEL * torch.eye(2, dtype=torch.float64),
-        ((PIXELS - 1) / 2,) * 2,
-        lambda sampling: torch.as_tensor(psf.kernel_at(PIXEL, sampling)),
-        analytic=FWHM,
-    )
-    centre = torch.zeros(len(data), 2, dtype=torch.float64)
-    seconds = []
-    for _ in range(repeat + 1):
-        start = time.perf_counter()
-        fit_lenses(observation, centre, lens_light=False, psf_fwhm=FWHM, settings=FitSettings(evidence=False))
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds[1:])
+    lenses = lens_images(images)
+    prepared = [prepare(lens) for lens in lenses]
+    alike = [i for i, p in enumerate(prepared) if p.data.shape == prepared[0].data.shape]
+    batch = stack([lenses[i] for i in alike], [prepared[i] for i in alike], device="cpu")
+
+    def fit():
+        fit_lenses(
+            batch.observation,
+            batch.centre,
+            lens_light=False,
+            psf_fwhm=batch.psf_fwhm,
+            arc_radius=batch.arc_radius,
+            settings=FitSettings(evidence=False),
+        )
+
+    return median_seconds(fit, repeat) / len(alike)
 
 
 def time_lenstronomy(image, truth):
@@ -172,7 +183,7 @@ def main(arguments=None):
     print(f"{f'batch of {len(images)}':<32}{many:8.3f} s an image   chi2 median {np.median(chi2):.3f},"
           f" {good:.0%} below 1.1", flush=True)
     fit_one = time_fit(images[:1], options.repeat)
-    fit_many = time_fit(images, max(options.repeat // 3, 1)) / len(images)
+    fit_many = time_fit(images, max(options.repeat // 3, 1))
     print(f"{'the fit alone, one image':<32}{fit_one:8.3f} s an image", flush=True)
     print(f"{f'the fit alone, batch of {len(images)}':<32}{fit_many:8.3f} s an image", flush=True)
     if options.no_lenstronomy:
