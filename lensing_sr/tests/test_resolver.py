@@ -179,3 +179,10 @@ def test_directions_are_given_on_the_sky(image, result):
     phi = np.radians(values["phi"])
     ends = [image.grid.to_sky(r * np.cos(phi), r * np.sin(phi)) for r in (-1.0, 1.0)]
     assert abs(ends[0].position_angle(ends[1]).deg % 180 - values["position_angle"]) < 1e-3
+
+
+@pytest.mark.skipif("not __import__('torch').cuda.is_available()", reason="needs a CUDA device")
+def test_cuda_gives_the_result_of_the_cpu(image, result):
+    other = LensingSuperResolver(scale=2, lens_light=False, device="cuda").super_resolve(image)
+    assert other.parameters.loc["theta_E"]["value"] == pytest.approx(result.parameters.loc["theta_E"]["value"], abs=2e-3)
+    np.testing.assert_allclose(other.image.data, result.image.data, atol=0.1 * 0.02)
