@@ -163,7 +163,7 @@ def fit_lenses(
     shapes = trial_shapes(start[:, 1:3])
     starts, _ = scan(objective.without_source(), start, templates, shapes, settings.starts, (smallest, largest))
     # an ellipse and a shear free from the start can bend a wrong ring into shape: size and source come first
-    minima, costs = _minimise(objective, starts, priors, settings.iterations // 4, 3.0, held=LENS[1:])
+    minima, costs = _minimise(objective, starts, priors, settings.iterations // 4, 3.0, held=LENS[1:], damping=1.0)
     better = _distinct(minima, costs, 2 * settings.survivors)
     minima, costs = _minimise(objective, better, priors, settings.iterations // 4, 3.0, held=LENS[1:])
     minima, costs = _minimise(objective, _distinct(minima, costs, settings.survivors), priors, settings.iterations, 1.0)
@@ -234,7 +234,7 @@ def _tempered(weight, light, temperature):
     return weight * temperature.rsqrt()[:, None, None]
 
 
-def _minimise(objective, starts, priors, iterations, tolerance, held=()):
+def _minimise(objective, starts, priors, iterations, tolerance, held=(), damping=1e-2):
     """Minimise from ``(images, k, n)`` starts at once; returns parameters and costs ``(images, k, ...)``.
 
     Parameters named in `held` stay where each start has them.
@@ -250,6 +250,7 @@ def _minimise(objective, starts, priors, iterations, tolerance, held=()):
         bounds.upper,
         iterations=iterations,
         tolerance=tolerance,
+        damping=damping,
     )
     return minimum.parameters.view(images, k, n), minimum.cost.view(images, k)
 

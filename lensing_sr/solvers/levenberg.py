@@ -16,6 +16,8 @@ __all__ = ["Minimum", "levenberg_marquardt"]
 DAMPING = 1e-2
 DAMPING_RANGE = (1e-7, 1e7)
 EASE, HARDEN = 0.2, 5.0
+#: Damping below which a step is as good as that of Gauss and Newton.
+NEARLY_FREE = 0.05
 
 
 class Minimum(NamedTuple):
@@ -42,7 +44,7 @@ class Minimum(NamedTuple):
     evaluations: int
 
 
-def levenberg_marquardt(evaluate, start, lower, upper, *, iterations=30, tolerance=1e-3):
+def levenberg_marquardt(evaluate, start, lower, upper, *, iterations=30, tolerance=1e-3, damping=DAMPING):
     r"""Minimise sums of squares :math:`\chi^2(p)` within bounds, for a batch of problems at once.
 
     Steps solve :math:`(H + \lambda\,\mathrm{diag} H)\,\delta = -g` with :math:`g = \tfrac12 \nabla \chi^2` and the
@@ -61,8 +63,11 @@ def levenberg_marquardt(evaluate, start, lower, upper, *, iterations=30, toleran
     iterations : int
         Steps at most.
     tolerance : float
-        Converged once an accepted step lowers the cost by less than this (in units of chi-square) plus a millionth of
-        the cost, or once damping has grown to its bound.
+        Converged once an accepted, hardly damped step lowers the cost by less than this (in units of chi-square) plus a
+        millionth of the cost, or once no step is accepted however short.
+
+    damping : float
+        Relative damping of the first step.  From a poor start a bold step may end in any valley: 1 is careful.
 
     Returns
     -------
@@ -84,7 +89,7 @@ def levenberg_marquardt(evaluate, start, lower, upper, *, iterations=30, toleran
     index = torch.arange(batch, device=start.device)
     cost, gradient, curvature = evaluate(p, index)
     best = [p.clone(), cost.clone(), curvature.clone()]
-    damping = torch.full((batch,), DAMPING, dtype=start.dtype, device=start.device)
+    damping = torch.full((batch,), damping, dtype=start.dtype, device=start.device)
     converged = torch.zeros(batch, dtype=torch.bool, device=start.device)
     evaluations = 1
     for _ in range(iterations):
@@ -100,7 +105,9 @@ def levenberg_marquardt(evaluate, start, lower, upper, *, iterations=30, toleran
         curvature = torch.where(pick[:, :, None], new_curvature, curvature)
         cost = torch.where(accepted, new_cost, cost)
         best[0][index], best[1][index], best[2][index] = p, cost, curvature
-        still = (accepted & (gain > tolerance + 1e-6 * cost)) | (~accepted & (damping[index] < 1e4))
+        # a damped step gains little for being short: only a nearly free one can tell that nothing is left to gain
+        damped = damping[index] > NEARLY_FREE
+        still = (accepted & ((gain > tolerance + 1e-6 * cost) | damped)) | (~accepted & (damping[index] < 1e4))
         converged[index] = ~still
         if not bool(still.any()):
             break
