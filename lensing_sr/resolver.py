@@ -12,6 +12,7 @@ from lensing_sr.errors import InputError
 from lensing_sr.geometry.wcs import check_scale
 from lensing_sr.image.lens_image import LensImage
 from lensing_sr.image.prepare import prepare
+from lensing_sr.utils._checks import check_choice
 from lensing_sr.utils._progress import progress as progress_bar
 from lensing_sr.utils._repr import make_repr
 
@@ -82,8 +83,7 @@ class LensingSuperResolver:
         self.scale = check_scale(scale)
         if self.scale > LARGEST_SCALE:
             raise InputError("scale", f"must lie between 1 and {LARGEST_SCALE}", scale, "resample the result for more")
-        if method not in ("auto", "fit"):
-            raise InputError("method", "must be 'auto' or 'fit'", repr(method))
+        check_choice(method, ("auto", "fit"), "method")
         if not (isinstance(lens_light, bool) or lens_light == "auto"):
             raise InputError("lens_light", "must be 'auto', True or False", repr(lens_light))
         whole = isinstance(supersampling, int | np.integer) and not isinstance(supersampling, bool)

@@ -4,11 +4,12 @@
 1. lens light alone, arcs clipped, at coarse pixels: where the galaxy is and how it is shaped;
 2. a scan of Einstein radii and source positions (`start`);
 3. Levenberg-Marquardt from the best starts at coarse pixels, all at once;
-4. the best that differ, at native pixels; then the best of them with the final supersampling;
-5. the same data without lensing, for the evidence (`evidence`).
+4. the best that differ, at native pixels;
+5. the same data without lensing, for the evidence (`evidence`);
+6. the best once more, with the final supersampling and with errors widened by its own misfit.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
@@ -82,8 +83,6 @@ class LensFit:
         Parameters and costs of the distinct minima at native pixels, ``(images, modes, n)`` and ``(images, modes)``.
     evidence : torch.Tensor
         ln of the evidence ratio, lens over no lens, ``(images,)``; NaN if not asked for.
-    supersampling : int
-        That of the last stage.
     """
 
     parameters: torch.Tensor
@@ -95,8 +94,6 @@ class LensFit:
     modes: torch.Tensor
     mode_costs: torch.Tensor
     evidence: torch.Tensor
-    supersampling: int
-    history: list = field(default_factory=list)
 
 
 def fit_lenses(
@@ -202,9 +199,7 @@ def fit_lenses(
     if supersampling > 1 or bool((temperature < previous).any()):
         best, cost = (t[:, 0] for t in _minimise(objective, best[:, None], priors, settings.iterations // 2, 0.1))
     solution = objective.solve(best, images)
-    return LensFit(
-        best, objective, solution, priors, temperature, cost, modes, costs, evidence, supersampling
-    )
+    return LensFit(best, objective, solution, priors, temperature, cost, modes, costs, evidence)
 
 
 def _search_range(observation, psf_fwhm, arc_radius):
