@@ -17,6 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 from sphinx_astropy.conf.v3 import *  # noqa: E402, F401, F403
 from sphinx_astropy.conf.v3 import exclude_patterns, extensions, intersphinx_mapping, rst_epilog  # noqa: E402
 
+import instrument_table  # noqa: E402
+
 import lensing_sr  # noqa: E402
 from lensing_sr.scripts.fits2sr import build_parser  # noqa: E402
 
@@ -53,6 +55,9 @@ GENERATED.mkdir(exist_ok=True)
 os.environ["COLUMNS"] = "100"
 HELP = textwrap.indent(build_parser().format_help(), "    ")
 (GENERATED / "fits2sr_help.inc").write_text(f".. code-block:: text\n\n{HELP}")
+# So do the files of the instruments: no number is typed twice.
+(GENERATED / "instruments.inc").write_text(instrument_table.table())
+(GENERATED / "instrument_sources.inc").write_text(instrument_table.sources())
 
 plot_formats = [("png", 150)]
 plot_html_show_formats = False

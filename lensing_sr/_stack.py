@@ -48,7 +48,9 @@ class Batch:
 
 def _likeness(image, prepared):
     psf = image.psf
-    optics = None if psf is None else (psf.oversampling, psf.kernel.shape if psf.kernel is not None else psf.fwhm.value)
+    optics = None
+    if psf is not None:
+        optics = psf.oversampling, psf.kernel.shape if psf.kernel is not None else (psf.fwhm.value, psf.beta)
     grid = image.grid
     frame = grid.shape, tuple(np.round(grid.matrix, 12).ravel()), tuple(grid.origin)
     return frame, prepared.data.shape, optics, prepared.lens_visible

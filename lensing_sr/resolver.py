@@ -104,8 +104,8 @@ class LensingSuperResolver:
         image : str, path, HDUList, CCDData, NDData, (array, WCS) or LensImage
             The image.
         **how_to_read
-            ``psf``, ``psf_oversampling``, ``noise``, ``mask``, ``ext``, ``pixel_scale``, ``cutout``, ``unit``, as for
-            `LensImage.read <lensing_sr.image.lens_image.LensImage.read>`.
+            ``psf``, ``psf_oversampling``, ``noise``, ``mask``, ``ext``, ``pixel_scale``, ``cutout``, ``unit``,
+            ``instrument``, as for `LensImage.read <lensing_sr.image.lens_image.LensImage.read>`.
 
         Returns
         -------

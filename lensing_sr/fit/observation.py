@@ -12,7 +12,7 @@ from lensing_sr.forward.formation import ImageFormation
 
 __all__ = ["Observation"]
 
-#: Pixels that the FWHM of a Gaussian must span for its samples to stand for it.
+#: Pixels that the FWHM of an analytic profile must span for its samples to stand for it.
 SAMPLES_PER_FWHM = 2.5
 
 
@@ -36,7 +36,7 @@ class Observation:
     oversampling : int
         Sampling of the PSF kernel as given; 1 at the detector's.
     analytic : float
-        FWHM in arcsec of a Gaussian PSF, which is known at any sampling; 0 for a kernel.
+        FWHM in arcsec of a Gaussian or Moffat PSF, which is known at any sampling; 0 for a kernel.
     """
 
     data: torch.Tensor
@@ -61,7 +61,7 @@ class Observation:
         return len(self.data)
 
     def _kernel_pixels(self, supersampling):
-        """Kernel pixels a pixel and axis: a Gaussian narrower than its pixels acts on finer ones that sample it."""
+        """Kernel pixels a pixel and axis: a narrow profile acts on finer ones that sample it."""
         if self.analytic and supersampling != 1:
             return max(1, math.ceil(SAMPLES_PER_FWHM * self.pixel / self.analytic))
         return self.oversampling
@@ -69,7 +69,7 @@ class Observation:
     def formation(self, supersampling=1):
         """Return the `ImageFormation` of these pixels with `supersampling` light samples a kernel pixel and axis.
 
-        For a Gaussian PSF they are samples a pixel, spread over the finer pixels on which it acts.  "auto" is one
+        For an analytic PSF they are samples a pixel, spread over the finer pixels on which it acts.  "auto" is one
         sample a kernel pixel, to be refined by `lensing_sr.fit.rendering.render`.
         """
         oversampling = self._kernel_pixels(supersampling)

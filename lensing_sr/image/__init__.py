@@ -6,6 +6,7 @@ from lensing_sr.utils._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     {
+        "kernels": ("gaussian_kernel", "moffat_kernel", "psf_kernel"),
         "psf": ("PSF",),
         "reader": (),
         "lens_image": ("LensImage",),

@@ -13,14 +13,16 @@ from astropy.wcs import WCS
 from lensing_sr.errors import ImageReadError, InputError, PixelScaleError, PSFError
 from lensing_sr.geometry.grid import PixelGrid
 from lensing_sr.geometry.wcs import crop_wcs
+from lensing_sr.image._arguments import check_cutout, check_shape, check_sides
+from lensing_sr.image._defaults import default_notes
 from lensing_sr.image._maps import good_sigma, load_mask, load_noise
 from lensing_sr.image._units import is_per_area, parse_unit
 from lensing_sr.image.psf import PSF
 from lensing_sr.image.reader import read_image
+from lensing_sr.instruments.load import load_instrument
 
 __all__ = ["LensImage"]
 
-MIN_SIDE, MAX_SIDE = 16, 2048  # pixels: less shows no lens, more is a mosaic, not a cut-out
 _FILL = 1e30  # beyond it, a value marks a missing pixel and would overflow float32
 _PIXEL_SCALES = 1e-5, 30.0  # arcsec; outside, a card has the wrong unit
 
@@ -42,7 +44,7 @@ class LensImage:
     mask : array, str or os.PathLike, optional
         (ny, nx); non-zero = ignore.
     wcs : `~astropy.wcs.WCS`, optional
-        Celestial WCS; it or ``pixel_scale`` is needed.
+        Celestial WCS; it, ``pixel_scale`` or ``instrument`` is needed.
     pixel_scale : `~astropy.units.Quantity` or float, optional
         Size of a pixel in arcsec.
     unit : str or `~astropy.units.Unit`, optional
@@ -51,6 +53,9 @@ class LensImage:
         What to call it.
     header : `~astropy.io.fits.Header`, optional
         Its header: exposure time, gain, telescope.
+    instrument : str, os.PathLike or `~lensing_sr.instruments.load.Instrument`, optional
+        Gives what is not stated otherwise: PSF, pixel scale, and exposure time and gain where the noise is estimated.
+        ``notes`` says what was taken.
 
     Attributes
     ----------
@@ -70,6 +75,7 @@ class LensImage:
         True where values are light per solid angle (MJy/sr), False per pixel.
     name : str
     header : `~astropy.io.fits.Header` or None
+    instrument : `~lensing_sr.instruments.load.Instrument` or None
     notes : list of str
         What was chosen, assumed or repaired.
 
@@ -91,9 +97,11 @@ class LensImage:
 
     def __init__(
         self, data, *, noise=None, psf=None, psf_oversampling=1, mask=None, wcs=None, pixel_scale=None, unit=None,
-        name="", header=None,
+        name="", header=None, instrument=None,
     ):  # fmt: skip
         self.notes, self.name, self.header = [], str(name), header
+        self.instrument = None if instrument is None else load_instrument(instrument)
+        self._taken, self._default_notes = frozenset(), []  # what is the instrument's, and the notes that say so
         if isinstance(data, u.Quantity):
             data, unit = data.value, data.unit if unit is None else unit
         self._set_unit(unit)
@@ -104,6 +112,8 @@ class LensImage:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 wcs = WCS(wcs)
+        if wcs is None and pixel_scale is None and self.instrument is not None:
+            pixel_scale, self._taken = self.instrument.pixel_scale, frozenset({"pixel_scale"})
         self.grid = PixelGrid(self.shape, wcs=wcs, pixel_scale=pixel_scale)
         self._check_pixel_scale()
         self.noise = None
@@ -111,12 +121,13 @@ class LensImage:
             self._set_noise(noise)
         self.psf = None
         self._set_psf(psf, psf_oversampling)
+        self._take_defaults()
         self._check_good_pixels()
 
     @classmethod
     def read(
         cls, source, *, ext=None, psf=None, psf_oversampling=1, noise=None, mask=None, pixel_scale=None, cutout=None,
-        unit=None,
+        unit=None, instrument=None,
     ):  # fmt: skip
         """Read an image from whatever holds it.
 
@@ -128,6 +139,8 @@ class LensImage:
             Extension of a FITS file, or a band: "NIR_H" finds NIR_H_BGSUB.
         psf, psf_oversampling, noise, mask, pixel_scale, unit : optional
             As for `LensImage`; what is given here wins over what lies in the file.
+        instrument : optional
+            As for `LensImage`; what is given here or lies in the file wins over it.
         cutout : (SkyCoord, Quantity), optional
             Centre and size of the part to keep; see `cutout`.
 
@@ -140,22 +153,23 @@ class LensImage:
         lensing_sr.errors.InputError
             Or one of its kinds.
         """
+        instrument = None if instrument is None else load_instrument(instrument)
         if isinstance(source, LensImage):
             if ext is not None:
                 raise InputError("ext", "applies to FITS files only", repr(ext), "leave it out")
-            image = source._with(psf, psf_oversampling, noise, mask, pixel_scale, unit)
+            image = source._with(psf, psf_oversampling, noise, mask, pixel_scale, unit, instrument)
         else:
             arguments, notes = read_image(
                 source, ext=ext, psf=psf, psf_oversampling=psf_oversampling, noise=noise, mask=mask,
-                pixel_scale=pixel_scale, unit=unit,
+                pixel_scale=pixel_scale, unit=unit, instrument=instrument,
             )  # fmt: skip
             if cutout is None:
-                _check_size(np.shape(arguments["data"])[-2:])  # before the work that a mosaic would mean
+                check_shape(np.shape(arguments["data"])[-2:])  # before the work that a mosaic would mean
             image = cls(**arguments)
             image.notes[:0] = notes
         if cutout is not None:
-            image = image.cutout(*_check_cutout(cutout))
-        _check_size(image.shape)
+            image = image.cutout(*check_cutout(cutout))
+        check_shape(image.shape)
         return image
 
     def __repr__(self):
@@ -201,7 +215,7 @@ class LensImage:
         lensing_sr.errors.PixelScaleError
             If a sky position is asked for and there is no celestial WCS.
         """
-        size = _check_size_argument(size)
+        size = check_sides(size)
         if isinstance(position, SkyCoord):
             if self.grid.wcs is None:
                 raise PixelScaleError(
@@ -245,14 +259,20 @@ class LensImage:
         part._check_good_pixels()
         return part
 
-    def _with(self, psf, psf_oversampling, noise, mask, pixel_scale, unit):
+    def _with(self, psf, psf_oversampling, noise, mask, pixel_scale, unit, instrument):
         """This image with whatever is given replaced; itself where nothing is."""
-        if all(value is None for value in (psf, noise, mask, pixel_scale, unit)):
+        if all(value is None for value in (psf, noise, mask, pixel_scale, unit, instrument)):
             return self
         image = copy.copy(self)
         image.notes, image.mask = list(self.notes), self.mask.copy()
         if unit is not None:
             image._set_unit(unit)
+        if instrument is not None:
+            image.instrument = instrument
+            if pixel_scale is None and "pixel_scale" in self._taken:
+                image.grid = PixelGrid(self.shape, pixel_scale=image.instrument.pixel_scale, origin=self.grid.origin)
+        given = {"psf": psf, "pixel_scale": pixel_scale}
+        image._taken = self._taken - {name for name, value in given.items() if value is not None}
         if pixel_scale is not None:
             image.grid = PixelGrid(self.shape, wcs=self.grid.wcs, pixel_scale=pixel_scale, origin=self.grid.origin)
             image._check_pixel_scale()
@@ -261,8 +281,20 @@ class LensImage:
         if noise is not None:
             image._set_noise(noise)
         image._set_psf(self.psf if psf is None else psf, psf_oversampling)
+        image._take_defaults()
         image._check_good_pixels()
         return image
+
+    def _take_defaults(self):
+        """Take from the instrument, if there is one, the PSF that nobody gave; say what else comes from it."""
+        if self.instrument is None:
+            return
+        if self.psf is None or "psf" in self._taken:
+            self._set_psf(PSF.from_instrument(self.instrument), 1)
+            self._taken |= {"psf"}
+        self.notes = [note for note in self.notes if note not in self._default_notes]
+        self._default_notes = default_notes(self, self._taken)
+        self.notes += self._default_notes
 
     def _set_unit(self, unit):
         self.unit, note = parse_unit(unit)
@@ -344,34 +376,3 @@ class LensImage:
     def _check_good_pixels(self):
         if self.mask.all():
             raise InputError("mask", "must leave a pixel", "an image that is masked everywhere", "check mask and noise")
-
-
-def _check_size(shape):
-    """Refuse an image in which no lens can be seen, and a mosaic."""
-    given = " x ".join(map(str, shape))
-    if len(shape) == 2 and min(shape) < MIN_SIDE:
-        raise ImageReadError("image", f"must have at least {MIN_SIDE} pixels a side", given, "keep more of it")
-    if len(shape) == 2 and max(shape) > MAX_SIDE:
-        remedy = "cut the lens out with cutout=(SkyCoord, size) (--cutout RA DEC SIZE)"
-        raise ImageReadError("image", f"must have at most {MAX_SIDE} pixels a side", given, remedy)
-
-
-def _check_cutout(cutout):
-    try:
-        position, size = cutout
-    except (TypeError, ValueError):
-        raise InputError("cutout", "must be a position and a size", repr(cutout)[:80]) from None
-    return position, size
-
-
-def _check_size_argument(size):
-    """(height, width) in arcsec."""
-    remedy = "use for example 10 * u.arcsec"
-    try:
-        sides = u.Quantity(size).to_value(u.arcsec)
-        sides = np.broadcast_to(np.asarray(sides, dtype=float), 2)
-    except (TypeError, ValueError, u.UnitsError):
-        raise InputError("cutout", "must have a size that is an angle", size, remedy) from None
-    if not np.all(np.isfinite(sides) & (sides > 0)):
-        raise InputError("cutout", "must have a positive size", size, remedy)
-    return sides

@@ -7,12 +7,13 @@ sky, or of a galaxy's outskirts, drop out.  Pure functions of arrays.
 """
 
 import numpy as np
+from astropy import units as u
 from scipy import ndimage
 
 from lensing_sr.image._units import parse_unit
 from lensing_sr.image.sky import blank_sky, clipped_std, sky_level
 
-__all__ = ["estimate_noise_map", "noise_correlation", "noise_scale"]
+__all__ = ["estimate_noise_map", "noise_correlation", "noise_scale", "photon_defaults"]
 
 #: Pixels over which a difference is taken: beyond the reach of drizzling.
 LAG = 4
@@ -24,7 +25,7 @@ _EXPOSURE_CARDS = ("EXPTIME", "TEXPTIME", "EXPOSURE", "XPOSURE", "EFFEXPTM", "TE
 _GAIN_CARDS = ("GAIN", "CCDGAIN", "EGAIN", "ATODGAIN", "GAINCOR")
 
 
-def estimate_noise_map(data, mask=None, header=None, unit=None):
+def estimate_noise_map(data, mask=None, header=None, unit=None, instrument=None):
     r"""Sigma of each pixel from the image itself.
 
     .. math:: \sigma^2 = \sigma_{sky}^2 + \frac{\max(d - d_{sky}, 0)}{g\,t}
@@ -42,6 +43,8 @@ def estimate_noise_map(data, mask=None, header=None, unit=None):
         Searched for EXPTIME (TEXPTIME, EXPOSURE, XPOSURE, ...), GAIN (CCDGAIN, ...) and BUNIT.
     unit : str or `~astropy.units.Unit`, optional
         Unit of the image; by default the header's BUNIT.
+    instrument : `~lensing_sr.instruments.load.Instrument`, optional
+        Gives the exposure time and the gain that the header does not, and electrons a second for an unknown unit.
 
     Returns
     -------
@@ -74,7 +77,7 @@ def estimate_noise_map(data, mask=None, header=None, unit=None):
         # nothing but equal values in the sky: take the smallest step between pixels for the noise
         steps = np.abs(np.diff(np.unique(clean[good])))
         rms = float(steps.min()) if steps.size else 1.0
-    electrons, text = _electrons_per_unit(header, unit)
+    electrons, text, _ = _electrons_per_unit(header, unit, instrument)
     if electrons is None:
         return np.full(data.shape, rms), f"noise estimated: sky rms only ({text})"
     # a pixel's own fluctuation must not set its own sigma (low pixels would weigh more): average the neighbours
@@ -83,29 +86,58 @@ def estimate_noise_map(data, mask=None, header=None, unit=None):
     return np.sqrt(rms**2 + np.maximum(source, 0.0) / electrons), f"noise estimated: sky rms and photon noise ({text})"
 
 
-def _electrons_per_unit(header, unit):
-    """Electrons behind one unit of the image, or None where unknown, and the reason or the numbers used."""
-    header = {} if header is None else header
+def photon_defaults(header, unit, instrument):
+    """What `estimate_noise_map` would take from the instrument to count photons, in words; none of it where it can't.
+
+    Parameters
+    ----------
+    header : `~astropy.io.fits.Header`, mapping or None
+        As for `estimate_noise_map`.
+    unit : str, `~astropy.units.Unit` or None
+        Unit of the image; by default the header's BUNIT.
+    instrument : `~lensing_sr.instruments.load.Instrument`
+        The instrument.
+
+    Returns
+    -------
+    list of str
+        Empty where the header says all that is needed.
+    """
+    return _electrons_per_unit(header, unit, instrument)[2]
+
+
+def _electrons_per_unit(header, unit, instrument=None):
+    """Electrons behind one unit of the image (None where unknown), the reason or the numbers used, and the defaults."""
+    header, defaults = {} if header is None else header, []
     unit = parse_unit(header.get("BUNIT") if unit is None else unit)[0]
     if unit is None:
-        return None, "the unit of the image is unknown"
-    exposure, gain = _number(header, _EXPOSURE_CARDS), _number(header, _GAIN_CARDS)
+        if instrument is None:
+            return None, "the unit of the image is unknown", []
+        unit = u.electron / u.s
+        defaults.append("unit electron / s")
     names = {base.to_string(): power for base, power in zip(unit.bases, unit.powers, strict=True)}
     counts = names.pop("electron", None) or names.pop("ph", None) or names.pop("photon", None)
-    if counts is not None:
-        gain = 1.0
-    else:
+    gain = 1.0
+    if counts is None:
         counts = names.pop("ct", None) or names.pop("adu", None) or names.pop("DN", None) or names.pop("dn", None)
+        gain = _number(header, _GAIN_CARDS)
+        if gain is None and instrument is not None:
+            gain = instrument.gain
+            defaults.append(f"gain {gain:g}")
         gain = 1.0 if gain is None else gain
     names.pop("pix", None)
     rate = names.pop("s", 0)
     if counts != 1 or names or rate not in (0, -1):
-        return None, f"no photons can be counted in {unit}"
+        return None, f"no photons can be counted in {unit}", []
     if rate == 0:
-        return gain, f"gain {gain:g}"
+        return gain, f"gain {gain:g}", defaults
+    exposure = _number(header, _EXPOSURE_CARDS)
+    if exposure is None and instrument is not None:
+        exposure = instrument.total_exposure
+        defaults.append(f"exposure time {exposure:g} s")
     if exposure is None:
-        return None, "the header gives no exposure time"
-    return gain * exposure, f"exposure {exposure:g} s, gain {gain:g}"
+        return None, "the header gives no exposure time", []
+    return gain * exposure, f"exposure {exposure:g} s, gain {gain:g}", defaults
 
 
 def _number(header, cards):

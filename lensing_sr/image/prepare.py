@@ -17,6 +17,7 @@ from lensing_sr.image.detect import (
     residual_significance,
 )
 from lensing_sr.image.galaxy import adaptive_moments, fit_galaxy
+from lensing_sr.image.kernels import SIGMA
 from lensing_sr.image.noise import estimate_noise_map, noise_correlation, noise_scale
 from lensing_sr.image.sky import blank_sky, sky_level
 
@@ -32,6 +33,8 @@ _WHOLE, _HALF = 80, 60
 _DETECTED = 5.0
 #: Neighbours that make a field crowded; share of the lens galaxy's light above which another galaxy is a rival.
 _MANY, _RIVAL = 20, 0.4
+#: Samples of a profile's FWHM that tell its moments.
+_SAMPLES = 4
 
 
 @dataclass
@@ -167,7 +170,7 @@ def prepare(image, *, max_radius=None, lens_light="auto"):
     data = np.where(np.isfinite(image.data), image.data, 0.0)
     window = tuple(_middle(n, _CROP_ABOVE) for n in data.shape)
     if image.noise is None:
-        noise, note = estimate_noise_map(data, mask, image.header, image.unit)
+        noise, note = estimate_noise_map(data, mask, image.header, image.unit, image.instrument)
         notes.append(note)
         scale = 1.0
         blank = blank_sky(data[window], noise[window], mask[window])
@@ -320,11 +323,14 @@ def _is_point(core, psf, pixel):
     """Whether an object's core, in pixels, is no wider than the PSF's."""
     if psf is None:
         return False
-    if psf.kernel is None:
-        width = psf.fwhm.to_value("arcsec") / 2.3548 / pixel
+    if psf.kernel is None and psf.beta is None:
+        width = psf.fwhm.to_value("arcsec") * SIGMA / pixel
     else:
-        kernel = psf.kernel
+        kernel, oversampling = psf.kernel, psf.oversampling
+        if kernel is None:  # the wings of a Moffat profile widen its moments
+            oversampling = max(1, int(np.ceil(_SAMPLES * pixel / psf.fwhm.to_value("arcsec"))))
+            kernel = psf.kernel_at(pixel, oversampling)
         middle = ((kernel.shape[1] - 1) / 2, (kernel.shape[0] - 1) / 2)
-        width = adaptive_moments(kernel, np.zeros(kernel.shape, bool), middle, 1.5 * psf.oversampling)[2]
-        width /= psf.oversampling
+        width = adaptive_moments(kernel, np.zeros(kernel.shape, bool), middle, 1.5 * oversampling)[2]
+        width /= oversampling
     return bool(core < 1.15 * max(width, 0.6))

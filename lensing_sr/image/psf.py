@@ -1,5 +1,5 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""PSF: the point-spread function, as a kernel of known sampling or a Gaussian of known width."""
+"""PSF: the point-spread function, as a kernel of known sampling, or a Gaussian or Moffat profile of known width."""
 
 import os
 
@@ -9,10 +9,11 @@ from scipy import ndimage
 
 from lensing_sr.errors import ImageReadError, PSFError
 from lensing_sr.image._files import read_plane
+from lensing_sr.image.kernels import SIGMA, gaussian_kernel, moffat_kernel
+from lensing_sr.instruments.load import load_instrument
 
 __all__ = ["PSF"]
 
-_SIGMA = 1.0 / np.sqrt(8.0 * np.log(2.0))  # sigma of a Gaussian of unit FWHM
 # Real kernels are lopsided: their centroid lies up to 0.2 pixel from the pixel they were centred on.  To interpolate
 # those would blur an undersampled core for a shift that only moves the whole scene by some milli-arcseconds.
 _CENTRE_TOLERANCE = 0.25
@@ -24,16 +25,18 @@ class PSF:
 
     A kernel acts on a grid ``oversampling`` times finer than the detector.  With ``oversampling=1`` it contains the
     pixel's own response and nothing is binned afterwards; with more, the light is convolved on the fine grid and then
-    summed to detector pixels.
+    summed to detector pixels.  A profile is known at any sampling; it is that of the light before the pixels sum it up.
 
     Attributes
     ----------
     kernel : numpy.ndarray or None
-        (n, n) float64, n odd, sum 1, centred on its middle pixel; None for a Gaussian.
+        (n, n) float64, n odd, sum 1, centred on its middle pixel; None for a profile.
     oversampling : int
         Kernel pixels per detector pixel along one axis.
     fwhm : `~astropy.units.Quantity` or None
-        Full width at half maximum in arcsec, of a Gaussian.
+        Full width at half maximum in arcsec, of a profile.
+    beta : float or None
+        Exponent of a Moffat profile; None for a Gaussian and for a kernel.
     notes : tuple of str
         What was repaired.
 
@@ -43,35 +46,57 @@ class PSF:
     >>> from lensing_sr.image.psf import PSF
     >>> psf = PSF.from_fwhm(0.1 * u.arcsec)
     >>> psf
-    <PSF Gaussian, FWHM 0.1 arcsec>
+    <PSF Gaussian of FWHM 0.1 arcsec>
     >>> kernel = psf.kernel_at(0.05, 2)
     >>> kernel.shape, round(float(kernel.sum()), 12)
     ((19, 19), 1.0)
     """
 
-    def __init__(self, kernel, oversampling, fwhm, notes=()):
+    def __init__(self, kernel, oversampling, fwhm, notes=(), beta=None):
         self.kernel, self.oversampling, self.fwhm, self.notes = kernel, oversampling, fwhm, tuple(notes)
+        self.beta = beta
 
     def __repr__(self):
         if self.kernel is None:
-            return f"<PSF Gaussian, FWHM {self.fwhm.value:.4g} arcsec>"
+            return f"<PSF {self.profile}>"
         n = self.kernel.shape[0]
         width = self.measured_fwhm(1.0)
         return f"<PSF kernel {n} x {n}, oversampling {self.oversampling}, FWHM {width:.3g} detector pixels>"
 
+    @property
+    def profile(self):
+        """What the profile is, in words; None for a kernel."""
+        if self.kernel is not None:
+            return None
+        if self.beta is None:
+            return f"Gaussian of FWHM {self.fwhm.value:.4g} arcsec"
+        return f"Moffat of FWHM {self.fwhm.value:.4g} arcsec and beta {self.beta:.4g}"
+
     @classmethod
-    def from_fwhm(cls, fwhm):
-        """Gaussian ``P(r) = exp(-r^2 / 2 sigma^2) / (2 pi sigma^2)`` with ``sigma = FWHM / sqrt(8 ln 2)``.
+    def from_fwhm(cls, fwhm, beta=None):
+        """Gaussian, or with ``beta`` a Moffat profile, of a full width at half maximum.
+
+        The formulas are those of `~lensing_sr.image.kernels.gaussian_kernel` and
+        `~lensing_sr.image.kernels.moffat_kernel`.
 
         Parameters
         ----------
         fwhm : `~astropy.units.Quantity`
             Full width at half maximum, an angle.
+        beta : float, optional
+            Exponent of a Moffat profile, above 1; small ones have wide wings.
 
         Raises
         ------
         lensing_sr.errors.PSFError
-            If it is not one positive, finite angle.
+            If the width is not one positive, finite angle, or the exponent not above 1.
+
+        Examples
+        --------
+        >>> from astropy import units as u
+        >>> from lensing_sr.image.psf import PSF
+        >>> PSF.from_fwhm(0.13 * u.arcsec, beta=1.71)
+        <PSF Moffat of FWHM 0.13 arcsec and beta 1.71>
         """
         try:
             width = u.Quantity(fwhm, dtype=float)
@@ -80,7 +105,37 @@ class PSF:
             raise PSFError("psf", "must be an angle where it is a FWHM", fwhm, "use 0.1 * u.arcsec") from None
         if not (np.isfinite(width) and width > 0):
             raise PSFError("psf", "must have a positive, finite FWHM", fwhm, "use 0.1 * u.arcsec")
-        return cls(None, 1, width * u.arcsec)
+        if beta is not None:
+            number = isinstance(beta, int | float | np.integer | np.floating) and not isinstance(beta, bool)
+            if not (number and np.isfinite(beta) and beta > 1):
+                raise PSFError("beta", "must be a number above 1", repr(beta), "leave it out for a Gaussian")
+            beta = float(beta)
+        return cls(None, 1, width * u.arcsec, beta=beta)
+
+    @classmethod
+    def from_instrument(cls, instrument):
+        """Profile of an instrument's point-spread function.
+
+        Parameters
+        ----------
+        instrument : str or `~lensing_sr.instruments.load.Instrument`
+            The instrument, or what `~lensing_sr.instruments.load.load_instrument` finds it by.
+
+        Returns
+        -------
+        PSF or None
+            None for an instrument that does not blur.
+
+        Examples
+        --------
+        >>> from lensing_sr.image.psf import PSF
+        >>> PSF.from_instrument("Model 2")
+        <PSF Gaussian of FWHM 0.16 arcsec>
+        """
+        instrument = load_instrument(instrument)
+        if instrument.psf_profile == "none":
+            return None
+        return cls.from_fwhm(instrument.psf_fwhm * u.arcsec, instrument.psf_beta)
 
     @classmethod
     def from_kernel(cls, kernel, oversampling=1):
@@ -195,16 +250,16 @@ class PSF:
         Returns
         -------
         numpy.ndarray
-            (m, m) float64, m odd, sum 1.  A Gaussian is sampled at pixel centres out to 5 sigma.  A kernel of this very
-            sampling is returned as it is; a finer one is interpolated by cubic splines about its centre, a coarser one
-            summed over the area of its pixels.
+            (m, m) float64, m odd, sum 1.  A profile is sampled at pixel centres, as by
+            `~lensing_sr.image.kernels.gaussian_kernel` and `~lensing_sr.image.kernels.moffat_kernel`.  A kernel of
+            this very sampling is returned as it is; a finer one is interpolated by cubic splines about its centre, a
+            coarser one summed over the area of its pixels.
         """
         if self.kernel is None:
-            sigma = self.fwhm.value * _SIGMA * sampling / pixel_scale
-            half = int(np.ceil(5.0 * sigma))
-            profile = np.exp(-0.5 * (np.arange(-half, half + 1) / sigma) ** 2)
-            kernel = np.outer(profile, profile)
-            return kernel / kernel.sum()
+            pixel = pixel_scale / sampling
+            if self.beta is None:
+                return gaussian_kernel(self.fwhm.value, pixel)
+            return moffat_kernel(self.fwhm.value, self.beta, pixel)
         ratio = sampling / self.oversampling
         if abs(ratio - 1.0) < 1e-9:
             return self.kernel.copy()
@@ -277,7 +332,7 @@ def _core_centre(kernel):
     """Centroid (row, col) of the core, under a Gaussian window as wide as the core itself: wings cannot pull it."""
     rows, cols = np.indices(kernel.shape)
     centre = np.array(np.unravel_index(np.argmax(kernel), kernel.shape), dtype=float)
-    variance = max(1.5, _half_maximum_width(kernel) * _SIGMA) ** 2
+    variance = max(1.5, _half_maximum_width(kernel) * SIGMA) ** 2
     for _ in range(200):
         weight = kernel * np.exp(-((rows - centre[0]) ** 2 + (cols - centre[1]) ** 2) / (2 * variance))
         step = np.array([(weight * (rows - centre[0])).sum(), (weight * (cols - centre[1])).sum()]) / weight.sum()

@@ -43,7 +43,10 @@ _PIXEL_SCALE_CARDS = ("PIXSCALE", "PIXELSCL", "PIXSCL", "PIXSIZE", "SECPIX", "SE
 _STRUCTURE = {"SIMPLE", "BITPIX", "NAXIS", "EXTEND", "CHECKSUM", "DATASUM", "NEXTEND", "XTENSION", "EXTNAME", "EXTVER"}
 
 
-def read_image(source, *, ext=None, psf=None, psf_oversampling=1, noise=None, mask=None, pixel_scale=None, unit=None):
+def read_image(
+    source, *, ext=None, psf=None, psf_oversampling=1, noise=None, mask=None, pixel_scale=None, unit=None,
+    instrument=None,
+):  # fmt: skip
     """Turn any input into the arguments of `~lensing_sr.image.lens_image.LensImage`, and notes on what was chosen.
 
     Parameters
@@ -54,11 +57,13 @@ def read_image(source, *, ext=None, psf=None, psf_oversampling=1, noise=None, ma
         Extension of a FITS file: name, number, "NAME,VER", or a band ("NIR_H" finds NIR_H_BGSUB).
     psf, psf_oversampling, noise, mask, pixel_scale, unit : optional
         As `~lensing_sr.image.lens_image.LensImage`; what is given here wins over what lies in the file.
+    instrument : optional
+        As `~lensing_sr.image.lens_image.LensImage`; what is given here or lies in the file wins over it.
 
     Returns
     -------
     arguments : dict
-        data, noise, psf, mask, wcs, pixel_scale, unit, name, header.
+        data, noise, psf, mask, wcs, pixel_scale, unit, name, header, instrument.
     notes : list of str
         What was chosen or assumed.
 
@@ -99,9 +104,14 @@ def read_image(source, *, ext=None, psf=None, psf_oversampling=1, noise=None, ma
         found["mask"], mask_header = load_mask(mask, np.shape(found["data"]), found.get("mask"))
         headers.append(mask_header)
     found["pixel_scale"] = pixel_scale if pixel_scale is not None else found.get("pixel_scale")
+    found["instrument"] = instrument
     if found.get("wcs") is None and found["pixel_scale"] is None:
-        found["pixel_scale"], note = _pixel_scale_of(headers)
-        notes.append(note)
+        try:
+            found["pixel_scale"], note = _pixel_scale_of(headers)
+            notes.append(note)
+        except PixelScaleError:
+            if instrument is None:
+                raise
     return found, notes
 
 
@@ -265,7 +275,7 @@ def _pixel_scale_of(headers):
         "pixel_scale",
         "is unknown: the image has no celestial WCS and no PIXSCALE card",
         None,
-        "give pixel_scale=0.05 * u.arcsec / u.pix (--pixel-scale ARCSEC)",
+        "give pixel_scale=0.05 * u.arcsec / u.pix (--pixel-scale ARCSEC), or an instrument (--instrument NAME)",
     )
 
 

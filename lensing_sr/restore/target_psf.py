@@ -65,7 +65,7 @@ def target_kernel(target_psf, psf, pixel_scale, scale):
         if psf is None:
             return None, "output PSF: unknown, as that of the input"
         if psf.kernel is None:
-            return psf.kernel_at(pixel_scale, scale), f"output PSF: that of the input, Gaussian of FWHM {psf.fwhm:g}"
+            return psf.kernel_at(pixel_scale, scale), f"output PSF: that of the input, {psf.profile}"
         how = "as given" if psf.oversampling == scale else "resampled to the output pixels"
         return psf.kernel_at(pixel_scale, scale), f"output PSF: that of the input, kernel {how}"
     if isinstance(target_psf, u.Quantity) and target_psf.isscalar:

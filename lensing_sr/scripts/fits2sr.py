@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 from lensing_sr import __version__
+from lensing_sr.scripts._arguments import instrument, positive, scale, whole
 
 __all__ = ["main"]
 
@@ -28,6 +29,7 @@ examples:
   fits2sr lens.fits --psf psf.fits --noise noise.fits --pixel-scale 0.05 --plot lens.png
   fits2sr mosaic.fits --ext SCI --cutout 150.1163 2.2058 8 -o lens_sr.fits
   fits2sr lens1.fits lens2.fits --psf-fwhm 0.16 --output-dir results
+  fits2sr lens.fits --instrument euclid-vis
 
 Exit status: 0 if every image was written (flagged ones too), 1 if one failed, 2 for wrong
 usage."""
@@ -35,39 +37,11 @@ usage."""
 EXAMPLE_OUTPUT = ("lensing_sr_example.fits", "lensing_sr_example.png")
 # Options that the example has no use for.
 OF_AN_IMAGE = ("output", "output_dir", "plot", "ext", "psf", "psf_fwhm", "psf_oversampling", "noise", "noise_rms")
-OF_AN_IMAGE += ("mask", "pixel_scale", "cutout")
-SMALLEST_SCALE, LARGEST_SCALE = 1.0, 16.0
+OF_AN_IMAGE += ("mask", "pixel_scale", "instrument", "cutout")
 
 
 class UsageError(Exception):
     """The command line asks for what cannot be done."""
-
-
-def _scale(text):
-    value = _number(text)
-    if not SMALLEST_SCALE <= value <= LARGEST_SCALE:
-        raise argparse.ArgumentTypeError(f"must lie between {SMALLEST_SCALE:g} and {LARGEST_SCALE:g}, got {text}")
-    return int(value) if value == int(value) else value
-
-
-def _number(text):
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
-
-
-def _positive(text):
-    value = _number(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
-    return value
-
-
-def _whole(text):
-    if not re.fullmatch(r"\d{1,18}", text):
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, got {text!r}")
-    return int(text)
 
 
 def build_parser():
@@ -95,7 +69,7 @@ def build_parser():
     group.add_argument("--overwrite", action="store_true", help="replace existing files")
     group.add_argument(
         "--scale",
-        type=_scale,
+        type=scale,
         default=2,
         metavar="S",
         help="how many times finer, 1 to 16; need not be whole (default: 2)",
@@ -106,19 +80,26 @@ def build_parser():
     kernel = group.add_mutually_exclusive_group()
     kernel.add_argument("--psf", metavar="FILE[,EXT]", help="point-spread function")
     kernel.add_argument(
-        "--psf-fwhm", type=_positive, metavar="ARCSEC", help="full width at half maximum of a Gaussian PSF"
+        "--psf-fwhm", type=positive, metavar="ARCSEC", help="full width at half maximum of a Gaussian PSF"
     )
     group.add_argument(
-        "--psf-oversampling", type=_whole, metavar="N", help="PSF pixels in an image pixel, per axis (default: 1)"
+        "--psf-oversampling", type=whole, metavar="N", help="PSF pixels in an image pixel, per axis (default: 1)"
     )
     noise = group.add_mutually_exclusive_group()
     noise.add_argument("--noise", metavar="FILE[,EXT]", help="standard deviation of each pixel")
     noise.add_argument(
-        "--noise-rms", type=_positive, metavar="X", help="one standard deviation for all pixels, in image units"
+        "--noise-rms", type=positive, metavar="X", help="one standard deviation for all pixels, in image units"
     )
     group.add_argument("--mask", metavar="FILE[,EXT]", help="pixels to ignore: non-zero = ignore")
     group.add_argument(
-        "--pixel-scale", type=_positive, metavar="ARCSEC", help="pixel size, where the header does not say it"
+        "--pixel-scale", type=positive, metavar="ARCSEC", help="pixel size, where the header does not say it"
+    )
+    group.add_argument(
+        "--instrument",
+        type=instrument,
+        metavar="NAME",
+        help="telescope and band whose PSF, exposure time, gain and pixel size stand in for what neither the options "
+        "nor the file say: a name, or a .toml file; list shows the names",
     )
     group.add_argument(
         "--cutout",
@@ -135,7 +116,7 @@ def build_parser():
     group.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)"
     )
-    group.add_argument("--seed", type=_whole, default=0, metavar="N", help="seed of the random numbers (default: 0)")
+    group.add_argument("--seed", type=whole, default=0, metavar="N", help="seed of the random numbers (default: 0)")
 
     talk = parser.add_mutually_exclusive_group()
     talk.add_argument("-v", "--verbose", action="store_true", help="show the log")
@@ -232,6 +213,7 @@ def _how_to_read(options):
         "mask": options.mask,
         "pixel_scale": None if options.pixel_scale is None else options.pixel_scale * u.arcsec / u.pix,
         "cutout": _cutout(options.cutout),
+        "instrument": options.instrument,
     }
 
 
@@ -270,6 +252,15 @@ def _make_resolver(options):
         device=options.device,
         seed=options.seed,
     )
+
+
+def _instruments():
+    """Names and titles of the instruments, a line each."""
+    from lensing_sr.instruments import instruments
+
+    known = instruments()
+    width = max(map(len, known))
+    return "\n".join(f"{name:{width}}  {known[name].title}" for name in known)
 
 
 def _say(text):
@@ -369,6 +360,9 @@ def main(args=None):
         options = parser.parse_args(_shield_negative(sys.argv[1:] if args is None else args))
     except SystemExit as stop:  # --help and --version end with 0, wrong options with 2
         return stop.code
+    if options.instrument == "list":
+        print(_instruments())
+        return 0
     with warnings.catch_warnings():
         level, propagate = log.level, log.propagate
         handler = _talk(options)

@@ -29,6 +29,7 @@ ROOMS = (
     "restore",
     "quality",
     "export",
+    "simulation",
     "plotting",
     "result",
     "_stack",
@@ -53,9 +54,12 @@ HEAVY_OR_OPTIONAL = {"lenstronomy", "matplotlib", "skimage", "tqdm"}
 # These train and run on a bare machine: torch and numpy, no astropy.
 TENSOR_CORE = (
     "errors",
+    "instruments.load",
+    "image.kernels",
     "solvers.levenberg",
     "solvers.linear",
     "lensing.mass",
+    "lensing.perturbers",
     "lensing.relens",
     "light.sersic",
     "light.gaussians",
@@ -64,6 +68,9 @@ TENSOR_CORE = (
     "forward.model",
     "metrics.scores",
     "metrics.interpolation",
+    "simulation.detector",
+    "simulation.population",
+    "simulation.reference_models",
 )
 
 SOURCES = sorted(path for path in ROOT.rglob("*.py") if "tests" not in path.relative_to(ROOT).parts)

@@ -4,7 +4,6 @@
 import math
 import numbers
 
-import astropy.units as u
 import numpy as np
 
 from lensing_sr.errors import InputError
@@ -49,6 +48,8 @@ def as_float_in(value, unit, argument, *, positive=False, non_negative=False):
     ...
     lensing_sr.errors.InputError: psf_fwhm: must be positive, got -1 arcsec
     """
+    import astropy.units as u  # late: the tensor core checks its settings without astropy
+
     unit = u.Unit(unit)
     name = "" if unit == u.dimensionless_unscaled else f" in {unit}"
     rule = f"must be one finite number{name}"

@@ -47,6 +47,39 @@ def test_gaussian_is_analytic(sampling):
     np.testing.assert_allclose(kernel, expected / expected.sum(), rtol=1e-12)
 
 
+@pytest.mark.parametrize("sampling", [1, 2, 2.5, 4])
+def test_moffat_is_analytic(sampling):
+    psf = PSF.from_fwhm(0.12 * u.arcsec, beta=2.5)
+    kernel = psf.kernel_at(0.05, sampling)
+    assert_good(kernel)
+    half, scale = kernel.shape[0] // 2, 0.12 / (2 * np.sqrt(2 ** (1 / 2.5) - 1))
+    axis = np.arange(-half, half + 1) * 0.05 / sampling
+    expected = (1 + (axis[:, None] ** 2 + axis**2) / scale**2) ** -2.5
+    np.testing.assert_allclose(kernel, expected / expected.sum(), rtol=1e-12)
+    assert psf.measured_fwhm(0.05) == 0.12
+    assert PSF.from_kernel(psf.kernel_at(0.05, 8), 8).measured_fwhm(0.05) == pytest.approx(0.12, rel=0.01)
+
+
+def test_profiles_say_what_they_are():
+    assert repr(PSF.from_fwhm(0.1 * u.arcsec)) == "<PSF Gaussian of FWHM 0.1 arcsec>"
+    assert repr(PSF.from_fwhm(0.1 * u.arcsec, 2.5)) == "<PSF Moffat of FWHM 0.1 arcsec and beta 2.5>"
+    assert PSF.from_fwhm(0.1 * u.arcsec).beta is None and PSF.from_fwhm(0.1 * u.arcsec, 2.5).beta == 2.5
+    assert PSF.from_kernel(gaussian((5, 5), 2.0)).profile is None
+
+
+def test_profile_of_an_instrument():
+    psf = PSF.from_instrument("des-i")
+    assert psf.beta == 3.0 and psf.fwhm == 0.86 * u.arcsec and psf.kernel is None
+    assert PSF.from_instrument("model-2").beta is None
+    assert PSF.from_instrument("model-1") is None
+
+
+@pytest.mark.parametrize("beta", [1, 0.5, np.nan, np.inf, "2", True])
+def test_bad_beta(beta):
+    with pytest.raises(PSFError, match="^beta: must be a number above 1"):
+        PSF.from_fwhm(0.1 * u.arcsec, beta)
+
+
 def test_narrow_gaussian_is_a_point():
     kernel = PSF.from_fwhm(1e-4 * u.arcsec).kernel_at(0.1, 1)
     assert_good(kernel)

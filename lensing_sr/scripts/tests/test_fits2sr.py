@@ -11,6 +11,7 @@ from astropy.io import fits
 
 from lensing_sr import __version__
 from lensing_sr.errors import FitError, InputError
+from lensing_sr.instruments import instruments, load_instrument
 from lensing_sr.scripts import fits2sr
 from lensing_sr.tests.fake_result import make_result
 
@@ -137,6 +138,7 @@ def test_missing_image_fails_alone(tmp_path, monkeypatch, capsys):
         ("lens.fits --cutout 10 95 5", "--cutout: must be RA DEC SIZE"),
         ("--example lens.fits", "leave out lens.fits"),
         ("--example --psf psf.fits", "leave out --psf"),
+        ("--example --instrument euclid-vis", "leave out --instrument"),
     ],
 )
 def test_wrong_usage_is_told_before_any_work(stub, tmp_path, capsys, line, message):
@@ -172,6 +174,8 @@ def test_wrong_usage_is_told_before_any_work(stub, tmp_path, capsys, line, messa
         "lens.fits --cutout 1 2",
         "lens.fits --network",
         "lens.fits --jobs 2",
+        "lens.fits --instrument euclid",
+        "lens.fits --instrument absent.toml",
     ],
 )
 def test_options_that_make_no_sense(stub, capsys, line):
@@ -195,6 +199,7 @@ def test_options_reach_the_resolver(stub):
         "mask": None,
         "pixel_scale": 0.05 * u.arcsec / u.pix,
         "cutout": None,
+        "instrument": None,
     }
     assert (stub.settings.scale, stub.settings.seed, stub.settings.no_lens_light) == (2.5, 7, True)
 
@@ -205,6 +210,31 @@ def test_numbers_reach_the_reader_with_their_units(stub):
     assert reading["psf"] == 0.16 * u.arcsec
     assert reading["noise"] == 0.002
     assert reading["ext"] == "SCI"
+
+
+@pytest.mark.parametrize("name", ["euclid-vis", "Euclid VIS"])
+def test_instrument_reaches_the_reader(stub, name):
+    assert fits2sr.main(["lens.fits", "--instrument", name, "-q"]) == 0
+    assert stub.calls[0][1]["instrument"] is load_instrument("euclid-vis")
+
+
+def test_instruments_are_listed(stub, capsys):
+    for line in ("--instrument list", "lens.fits --instrument list"):
+        assert fits2sr.main(line.split()) == 0
+        out, err = capsys.readouterr()
+        assert [text.split()[0] for text in out.splitlines()] == list(instruments())
+        assert "hst-acs-f814w      HST ACS F814W" in out and err == ""
+    assert stub.calls == []
+
+
+def test_unknown_instrument_lists_the_known(stub, tmp_path, capsys):
+    assert fits2sr.main(["lens.fits", "--instrument", "euclid"]) == 2
+    err = capsys.readouterr().err
+    assert "argument --instrument: must be one of " in err and "got 'euclid'" in err
+    assert all(name in err for name in instruments())
+    (tmp_path / "mine.toml").write_text('title = "Mine"\n')
+    assert fits2sr.main(["lens.fits", "--instrument", "mine.toml"]) == 2
+    assert "argument --instrument: mine.toml: pixel_scale: is missing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("position", ["150.1163 -2.2058", "10h00m27.912s -02d12m20.88s", "10:00:27.912 -2:12:20.88"])
@@ -294,7 +324,6 @@ def test_version_and_help(capsys, monkeypatch):
         "--validate",
         "--source",
         "--no-potential",
-        "--instrument",
     ):
         assert option not in text  # they come with what they need
 
