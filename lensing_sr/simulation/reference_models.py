@@ -92,6 +92,8 @@ class ReferenceSimulator:
         What `draw` gives.
     units : dict of {str: str}
         The unit of each.
+    pixel_scales : dict of {str: float}
+        Side of a pixel in arcsec, of each that is an image.
 
     Raises
     ------
@@ -159,6 +161,13 @@ class ReferenceSimulator:
         units |= dict.fromkeys(_TEXTS, "") | dict.fromkeys(("exp_time_LR", "exp_time_HR"), "s")
         units |= {"axion_mass": "eV", "LR_model": rate, "HR_model": rate}
         return units | dict.fromkeys(("LR", "HR", "bkg_rms_LR", "bkg_rms_HR"), noisy)
+
+    @property
+    def pixel_scales(self):
+        """Side of a pixel in arcsec, of each key that is an image."""
+        pixel = self.instrument.pixel_scale
+        fine = ("HR", "HR_model", "alpha_x", "alpha_y")
+        return {"LR": pixel, "LR_model": pixel} | dict.fromkeys(fine, pixel / FACTOR)
 
     @property
     def cards(self):

@@ -240,7 +240,9 @@ def test_units_cards_and_keys_agree():
     from astropy.io import fits
 
     for simulator in (ReferenceSimulator(1), ReferenceSimulator(2)):
-        assert set(simulator.units) == set(simulator.keys) == set(simulator.draw(1))
+        drawn = simulator.draw(1)
+        assert set(simulator.units) == set(simulator.keys) == set(drawn)
+        assert set(simulator.pixel_scales) == {key for key, value in drawn.items() if value.ndim == 3}
         for unit in simulator.units.values():
             u.Unit(unit)
         header = fits.Header([(key, *card) for key, card in simulator.cards.items()])
