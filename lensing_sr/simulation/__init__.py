@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = attach(
         "detector": (),
         "files": ("read_set", "stream_set", "write_set"),
         "galaxies": ("draw_galaxies",),
+        "laws": (),
         "negatives": ("draw_negatives",),
         "neighbours": ("draw_neighbours",),
         "population": ("LensPopulation",),
