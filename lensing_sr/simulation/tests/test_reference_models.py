@@ -268,8 +268,11 @@ def test_wrong_settings(settings, name):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "name"), [({"n": 1.5}, "n"), ({"n": 0}, "n"), ({"n": 1, "seed": -1}, "seed"), ({"n": 1, "keys": ("SR",)}, "keys")],
-)
+    ("arguments", "name"),
+    [
+        ({"n": 1.5}, "n"), ({"n": 0}, "n"), ({"n": 1, "seed": -1}, "seed"), ({"n": 1, "keys": ("SR",)}, "keys"),
+    ],
+)  # fmt: skip
 def test_wrong_draws(arguments, name):
     with pytest.raises(InputError, match=name):
         ReferenceSimulator().draw(**arguments)

@@ -1,0 +1,20 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""Networks that see an image and answer with a deflection field, and what trains and stores them."""
+
+from lensing_sr.utils._lazy import attach
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "context": ("GlobalContext",),
+        "deflection_network": ("DeflectionNetwork", "NetworkKind", "build_network"),
+        "features": ("Classifier", "FeatureExtractor"),
+        "heads": ("ConvergenceHead", "Deflection", "PolarHead", "PotentialHead"),
+        "inputs": ("prepare_inputs",),
+        "rcan": ("RCAN",),
+        "registry": ("RegisteredWeights",),
+        "residual_cnn": ("ResidualCNN",),
+        "srgan": ("Discriminator", "discriminators"),
+        "weights": ("file_sha256", "load_network", "read_metadata", "save_network"),
+    },
+)

@@ -1,0 +1,32 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""Trained networks that come with the package: name, file, checksum, recipe."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["FOLDER", "REGISTRY", "RegisteredWeights"]
+
+#: Where the files are.
+FOLDER = Path(__file__).parent / "weights"
+
+
+class RegisteredWeights(NamedTuple):
+    """A trained network of the package.
+
+    Attributes
+    ----------
+    file : str
+        Name of its safetensors file in `FOLDER`.
+    sha256 : str
+        Checksum of that file.
+    recipe : str
+        Name of the TOML file in `FOLDER` from which it was trained (``python -m lensing_sr.training``).
+    """
+
+    file: str
+    sha256: str
+    recipe: str
+
+
+#: The networks by name, as in "residual-cnn-model3".
+REGISTRY = {}
