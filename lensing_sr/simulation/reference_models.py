@@ -17,6 +17,7 @@ from lensing_sr.simulation._reference_engines import (
     FACTOR, LenstronomyEngine, Scene, TorchEngine, source_kwargs,
 )  # fmt: skip
 from lensing_sr.simulation._lenstronomy_lens import perturber_kwargs, point_masses_from
+from lensing_sr.simulation._simulator import Simulator
 from lensing_sr.simulation.cosmology import REFERENCE, REFERENCE_RAYS
 from lensing_sr.simulation.detector import noise_sigma, photon_counts
 from lensing_sr.simulation.randomness import Streams
@@ -35,9 +36,6 @@ LENS_MASS = 1e12
 SOURCE_REACH = 0.35
 #: Exposure of Model 1: 10^U seconds, each image and each resolution of its own.
 LOG_EXPOSURE = (3.0, 3.5)
-#: Images rendered at once: their arrays stay in the processor's cache.
-CHUNK = 64
-
 _RENDERED = ("LR_model", "HR_model", "alpha_x", "alpha_y")
 _NUMBERS = (
     "src_x", "src_y", "psf_fwhm", "pixscale_LR", "pixscale_HR", "exp_time_LR", "exp_time_HR", "bkg_rms_LR",
@@ -46,7 +44,7 @@ _NUMBERS = (
 _TEXTS = ("lens_json", "source_json")
 
 
-class ReferenceSimulator:
+class ReferenceSimulator(Simulator):
     r"""One reference telescope and one dark-matter class: an endless set of lenses with known truth.
 
     .. math:: d = P\,S(\theta - \alpha(\theta)) + n, \qquad
@@ -115,6 +113,9 @@ class ReferenceSimulator:
     >>> lenses["LR"].shape, lenses["HR"].shape, round(float(lenses["theta_E_effective"][0]), 4)
     (torch.Size([2, 64, 64]), torch.Size([2, 128, 128]), 0.8118)
     """
+
+    #: Images rendered at once: their arrays stay in the processor's cache.
+    _chunk = 64
 
     def __init__(
         self, model=2, dark_matter="no_sub", *, faithful=True, pixel_centres=None, gaussian_photons=None,
@@ -186,44 +187,6 @@ class ReferenceSimulator:
             "ENGINE": (self.engine, "who rendered the noise-free images"),
         }
 
-    def draw(self, n, *, seed=0, first=0, keys=None):
-        """Draw lenses, the same ones for the same seed whatever their number.
-
-        Parameters
-        ----------
-        n : int
-            How many.
-        seed : int
-            Seed of the set.
-        first : int
-            Number of the first image: ``draw(2, first=3)`` gives the last two of ``draw(5)``.
-        keys : sequence of str, optional
-            What is wanted; nothing else is computed.  By default everything.
-
-        Returns
-        -------
-        dict
-            Images ``(n, rows, columns)`` on the simulator's device, numbers ``(n,)`` float64 on the CPU, texts as a
-            numpy array.
-
-        Raises
-        ------
-        lensing_sr.errors.InputError
-            If a number is not one, or a key is unknown.
-        """
-        n, seed, first = _whole(n, "n", least=1), _whole(seed, "seed"), _whole(first, "first")
-        keys = self._checked(keys)
-        parts = [self._draw(min(CHUNK, n - begin), seed, first + begin, keys) for begin in range(0, n, CHUNK)]
-        join = {key: (np.concatenate if key in _TEXTS else torch.cat) for key in keys}
-        return parts[0] if len(parts) == 1 else {key: join[key]([part[key] for part in parts]) for key in keys}
-
-    def stream(self, batch_size, *, seed=0, first=0, keys=None):
-        """Draw batches without end: an iterator of what `draw` gives; nothing touches the disk."""
-        batch_size = _whole(batch_size, "batch_size", least=1)
-        while True:
-            yield self.draw(batch_size, seed=seed, first=first, keys=keys)
-            first += batch_size
-
     def render(self, lens_json, source_json, *, keys=_RENDERED):
         """Noise-free images and deflections of given lenses, in the form that `draw` and the reference store them.
 
@@ -255,14 +218,6 @@ class ReferenceSimulator:
         position = (torch.tensor([s[f"center_{axis}"] for s in sources], dtype=torch.float64) for axis in "xy")
         scene = Scene(radii.pop(), self._strength, point_masses_from([k[1:] for _, k in lenses]), *position)
         return self._rendered(scene, set(keys))
-
-    def _checked(self, keys):
-        if keys is None:
-            return self.keys
-        keys = (keys,) if isinstance(keys, str) else tuple(keys)
-        for key in keys:
-            check_choice(key, self.keys, "keys")
-        return keys
 
     def _draw(self, n, seed, first, keys):
         """One chunk of `draw`."""
@@ -356,9 +311,3 @@ def _lens_json(scene, i):
     names, kwargs = perturber_kwargs(scene.perturbers, i)
     sphere = {"theta_E": scene.theta_E, "center_x": 0.0, "center_y": 0.0}
     return json.dumps([["SIS", *names], [sphere, *kwargs]])
-
-
-def _whole(value, name, least=0):
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(name, f"must be a whole number of at least {least}", repr(value))
-    return int(value)
