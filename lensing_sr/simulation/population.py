@@ -19,6 +19,7 @@ from lensing_sr.image.kernels import psf_kernel
 from lensing_sr.instruments import load_instrument
 from lensing_sr.simulation._members import LENS_NUMBERS, MEMBER_UNITS, Settings, draw_members
 from lensing_sr.simulation._painter import MEASURED_UNITS, PARTS, Painter
+from lensing_sr.simulation._simulator import Simulator, whole
 from lensing_sr.simulation.detector import REACH, correlated, correlation_taps
 from lensing_sr.simulation.laws import LogUniform
 from lensing_sr.simulation.presets import PRESETS, Field, preset
@@ -40,7 +41,7 @@ _KERNELS = ("psf", "psf_true")
 _RENDERED = {*_LR, *_HR, *MEASURED_UNITS}
 
 
-class LensPopulation:
+class LensPopulation(Simulator):
     r"""A population of galaxy-scale lenses in the images of one telescope: an endless set with known truth.
 
     .. math:: d = B\,P\left[S(\theta - \alpha(\theta)) + G(\theta) + N(\theta)\right] + n
@@ -135,7 +136,7 @@ class LensPopulation:
         check_choice(dtype, (torch.float32, torch.float64), "dtype")
         for name, value in (("lens_light", lens_light), ("neighbours", neighbours), ("psf_error", psf_error)):
             check_choice(value, (True, False), name)
-        self.seed, self.scale = _whole(seed, "seed"), _whole(scale, "scale", 1)
+        self.seed, self.scale = whole(seed, "seed"), whole(scale, "scale", 1)
         self.shape = _shape(self.instrument.shape if shape is None else shape)
         self.lumpiness = _number(lumpiness, "lumpiness", 0.0, 2.0)
         self.negatives = _number(negatives, "negatives", 0.0, 1.0)
@@ -247,59 +248,11 @@ class LensPopulation:
             "SKYRMS": (self.instrument.background_rms(), "rms of a pixel of blank sky"),
         }
 
-    def draw(self, n, *, seed=None, first=0, keys=None):
-        """Draw members of the population, the same ones for the same seed whatever their number.
-
-        On the CPU as many threads work on them as torch has (``torch.set_num_threads``).
-
-        Parameters
-        ----------
-        n : int
-            How many.
-        seed : int, optional
-            Seed of the set; by default the population's own.
-        first : int
-            Number of the first image: ``draw(2, first=3)`` gives the last two of ``draw(5)``.
-        keys : sequence of str, optional
-            What is wanted; nothing else is computed.  By default everything.
-
-        Returns
-        -------
-        dict
-            Images ``(n, rows, columns)`` on the population's device, numbers ``(n,)`` float64 on the CPU, texts as a
-            numpy array.
-
-        Raises
-        ------
-        lensing_sr.errors.InputError
-            If a number is not one, or a key is unknown.
-        """
-        n, first = _whole(n, "n", 1), _whole(first, "first")
-        seed = self.seed if seed is None else _whole(seed, "seed")
-        keys = self._checked(keys)
+    @property
+    def _chunk(self):
+        """Images made at once."""
         canvas = self._painter.canvas.x.numel() * self._painter.canvas.y.numel()
-        chunk = SAMPLES["cpu" if self.device.type == "cpu" else "cuda"] // canvas
-        # no thread shall wait for another's last chunk
-        chunk = max(min(chunk, -(-n // self._workers())), 1)
-        tasks = [(min(chunk, n - begin), seed, first + begin, keys) for begin in range(0, n, chunk)]
-        parts = self._drawn(tasks)
-        join = {key: np.concatenate if key == "kind" else torch.cat for key in keys}
-        return parts[0] if len(parts) == 1 else {key: join[key]([part[key] for part in parts]) for key in keys}
-
-    def stream(self, batch_size, *, seed=None, first=0, keys=None):
-        """Draw batches without end: an iterator of what `draw` gives; nothing touches the disk."""
-        batch_size, first = _whole(batch_size, "batch_size", 1), _whole(first, "first")
-        while True:
-            yield self.draw(batch_size, seed=seed, first=first, keys=keys)
-            first += batch_size
-
-    def _checked(self, keys):
-        if keys is None:
-            return self.keys
-        keys = (keys,) if isinstance(keys, str) else tuple(keys)
-        for key in keys:
-            check_choice(key, self.keys, "keys")
-        return keys
+        return max(SAMPLES["cpu" if self.device.type == "cpu" else "cuda"] // canvas, 1)
 
     def _workers(self):
         return torch.get_num_threads() if self.device.type == "cpu" else 1
@@ -347,12 +300,6 @@ class LensPopulation:
         return correlated(deviates, torch.from_numpy(np.stack([taps[value] for value in correlation.tolist()])))
 
 
-def _whole(value, name, least=0):
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise InputError(name, f"must be a whole number of at least {least}", repr(value))
-    return int(value)
-
-
 def _number(value, name, low, high):
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not low <= value <= high:
         raise InputError(name, f"must be a number from {low:g} to {high:g}", repr(value))
@@ -372,4 +319,4 @@ def _range(value, name, least):
 def _shape(value):
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise InputError("shape", "must be two whole numbers, (rows, columns)", repr(value))
-    return tuple(_whole(n, "shape", 16) for n in value)
+    return tuple(whole(n, "shape", 16) for n in value)
