@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lensing_sr import __version__
 from lensing_sr.scripts._arguments import instrument, positive, scale, whole
+from lensing_sr.utils._console import UsageError
 
 __all__ = ["main"]
 
@@ -38,10 +39,6 @@ EXAMPLE_OUTPUT = ("lensing_sr_example.fits", "lensing_sr_example.png")
 # Options that the example has no use for.
 OF_AN_IMAGE = ("output", "output_dir", "plot", "ext", "psf", "psf_fwhm", "psf_oversampling", "noise", "noise_rms")
 OF_AN_IMAGE += ("mask", "pixel_scale", "instrument", "cutout")
-
-
-class UsageError(Exception):
-    """The command line asks for what cannot be done."""
 
 
 def build_parser():

@@ -5,10 +5,10 @@ import argparse
 import re
 import sys
 import textwrap
-import traceback
 from pathlib import Path
 
 from lensing_sr import __version__
+from lensing_sr.utils._console import UsageError, check_device, run_tool, say
 
 __all__ = ["main"]
 
@@ -33,10 +33,6 @@ POPULATION = {"lens": 0.0, "negative": 1.0, "mixed": 0.5}
 # Options that only one of the two kinds of simulator has.
 OF_A_MODEL = {"corrected": False, "engine": None}
 OF_AN_INSTRUMENT = {"preset": None, "arc_sn": None}
-
-
-class UsageError(Exception):
-    """The command line asks for what cannot be done."""
 
 
 def _whole(least):
@@ -114,7 +110,7 @@ def _number_of_model(name):
 
 
 def _say(text):
-    print(f"lensing_sr.simulation: {text}", file=sys.stderr)
+    say("lensing_sr.simulation", text)
 
 
 def _flag(name):
@@ -136,14 +132,6 @@ def _check_usage(options):
         raise UsageError("no output file given; add -o SET.fits")
     if options.arc_sn is not None and options.arc_sn[0] > options.arc_sn[1]:
         raise UsageError(f"--arc-sn: LOW must not be above HIGH, got {options.arc_sn[0]:g} {options.arc_sn[1]:g}")
-
-
-def _check_device(options):
-    if options.device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise UsageError("--device: cuda is not there (torch sees no CUDA device); use cpu")
 
 
 def _check_lenstronomy():
@@ -228,7 +216,7 @@ def _run(options):
         raise UsageError(f"{error}{hint}") from None
     keys = None if options.keys is None else [key.strip() for key in options.keys.split(",") if key.strip()]
     try:
-        _check_device(options)
+        check_device(options.device)
         simulator = _make_simulator(options)
         path = write_set(
             simulator, options.n, options.output, seed=options.seed, first=options.first, batch_size=options.batch,
@@ -257,29 +245,13 @@ def main(args=None):
     status : int
         0 if the file was written, 1 if that failed, 2 for wrong usage, 130 if it was interrupted.
     """
-    from lensing_sr.errors import LensingSRError
-
     try:
         options = build_parser().parse_args(args)
     except SystemExit as stop:  # --help and --version end with 0, wrong options with 2
         return stop.code
-    try:
-        return _run(options)
-    except UsageError as error:
-        _say(error)
-        return 2
-    except (LensingSRError, OSError) as error:
-        _say(error)
-    except MemoryError:
-        _say("not enough memory; use a smaller --batch")
-    except KeyboardInterrupt:
-        _say("interrupted, nothing was written")
-        return 130
-    except Exception as error:  # a message in any case
-        if options.verbose:
-            traceback.print_exc()
-        _say(f"internal error ({type(error).__name__}: {error}); please report it, run with -v")
-    return 1
+    memory = "not enough memory; use a smaller --batch"
+    interrupted = "interrupted, nothing was written"
+    return run_tool("lensing_sr.simulation", _run, options, memory=memory, interrupted=interrupted)
 
 
 if __name__ == "__main__":

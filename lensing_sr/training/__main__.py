@@ -6,11 +6,11 @@ import logging
 import re
 import sys
 import tomllib
-import traceback
 import warnings
 from pathlib import Path
 
 from lensing_sr import __version__
+from lensing_sr.utils._console import UsageError, check_device, run_tool, say
 
 __all__ = ["main"]
 
@@ -40,10 +40,6 @@ COPY = "recipe.toml"
 log = logging.getLogger("lensing_sr")
 
 
-class UsageError(Exception):
-    """The command line asks for what cannot be done."""
-
-
 def _whole(text):
     if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, got {text!r}")
@@ -71,7 +67,7 @@ def build_parser():
 
 
 def _say(text):
-    print(f"lensing_sr.training: {text}", file=sys.stderr)
+    say("lensing_sr.training", text)
 
 
 def _talk(options):
@@ -127,7 +123,7 @@ def _run(options):
         raise UsageError("CONFIG is needed; --list shows the recipes that come with the package")
     try:
         recipe = read_recipe(options.config)
-        _check_device(options.device)
+        check_device(options.device)
     except InputError as error:
         raise UsageError(str(error)) from None
     folder = Path(options.output or recipe.name)
@@ -167,14 +163,6 @@ def _check_resume(recipe, folder):
             raise UsageError(f"--resume: {changed[0]} differs from the recipe of the run, {copy}; start another run")
 
 
-def _check_device(device):
-    if device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise UsageError("--device: cuda is not there (torch sees no CUDA device); use cpu")
-
-
 def main(args=None):
     """
     Run ``python -m lensing_sr.training``.
@@ -189,32 +177,17 @@ def main(args=None):
     status : int
         0 if the training reached its end, 1 if it failed, 2 for wrong usage, 130 if it was interrupted.
     """
-    from lensing_sr.errors import LensingSRError
-
     try:
         options = build_parser().parse_args(args)
     except SystemExit as stop:  # --help and --version end with 0, wrong options with 2
         return stop.code
     undo = _talk(options)
+    memory = "not enough memory; use a smaller batch_size"
+    interrupted = "interrupted; --resume goes on after the last epoch that was finished"
     try:
-        return _run(options)
-    except UsageError as error:
-        _say(error)
-        return 2
-    except (LensingSRError, OSError) as error:
-        _say(error)
-    except MemoryError:
-        _say("not enough memory; use a smaller batch_size")
-    except KeyboardInterrupt:
-        _say("interrupted; --resume goes on after the last epoch that was finished")
-        return 130
-    except Exception as error:  # a message in any case
-        if options.verbose:
-            traceback.print_exc()
-        _say(f"internal error ({type(error).__name__}: {error}); please report it, run with -v")
+        return run_tool("lensing_sr.training", _run, options, memory=memory, interrupted=interrupted)
     finally:
         undo()
-    return 1
 
 
 if __name__ == "__main__":
