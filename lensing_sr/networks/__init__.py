@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = attach(
         "context": ("GlobalContext",),
         "deflection_network": ("DeflectionNetwork", "NetworkKind", "build_network"),
         "features": ("Classifier", "FeatureExtractor"),
-        "heads": ("ConvergenceHead", "Deflection", "PolarHead", "PotentialHead"),
+        "heads": ("ConvergenceHead", "PolarHead", "PotentialHead"),
         "inputs": ("prepare_inputs",),
         "rcan": ("RCAN",),
         "registry": ("RegisteredWeights",),

@@ -11,7 +11,6 @@ does not hold, and each is the mean of one output over the frame.
 """
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -19,9 +18,10 @@ from torch.nn import functional
 
 from lensing_sr.errors import InputError
 from lensing_sr.lensing.relens import deflection_from_convergence, pixel_derivatives
+from lensing_sr.losses.observed import Deflection
 from lensing_sr.networks._layers import full_precision, pixel_offsets
 
-__all__ = ["ConvergenceHead", "Deflection", "PolarHead", "PotentialHead"]
+__all__ = ["ConvergenceHead", "PolarHead", "PotentialHead"]
 
 #: Bounds of the Einstein radius in arcsec, as published.
 LOW, HIGH = 0.5, 1.6
@@ -31,19 +31,6 @@ TANGENTIAL = 0.00125
 
 #: Largest global shear, each component.
 SHEAR = 0.3
-
-
-class Deflection(NamedTuple):
-    """Deflection field on a grid twice as fine as the image, in arcsec.
-
-    Attributes
-    ----------
-    alpha_x, alpha_y : torch.Tensor
-        Components along columns and rows, ``(batch, 2 ny, 2 nx)``.
-    """
-
-    alpha_x: torch.Tensor
-    alpha_y: torch.Tensor
 
 
 def _check_bounds(low, high):

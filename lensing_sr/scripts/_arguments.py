@@ -2,7 +2,8 @@
 """What a command line may hold: texts become values here, or errors that say what was expected."""
 
 import argparse
-import re
+
+from lensing_sr.utils._console import number
 
 __all__ = []
 
@@ -15,29 +16,6 @@ def scale(text):
     if not SMALLEST_SCALE <= value <= LARGEST_SCALE:
         raise argparse.ArgumentTypeError(f"must lie between {SMALLEST_SCALE:g} and {LARGEST_SCALE:g}, got {text}")
     return int(value) if value == int(value) else value
-
-
-def number(text):
-    """Any number."""
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
-
-
-def positive(text):
-    """Positive, finite number."""
-    value = number(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
-    return value
-
-
-def whole(text):
-    """Whole number, 0 or more."""
-    if not re.fullmatch(r"\d{1,18}", text):
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, got {text!r}")
-    return int(text)
 
 
 def instrument(text):

@@ -10,8 +10,8 @@ import warnings
 from pathlib import Path
 
 from lensing_sr import __version__
-from lensing_sr.scripts._arguments import instrument, positive, scale, whole
-from lensing_sr.utils._console import UsageError
+from lensing_sr.scripts._arguments import instrument, scale
+from lensing_sr.utils._console import UsageError, positive, whole
 
 __all__ = ["main"]
 
@@ -80,7 +80,7 @@ def build_parser():
         "--psf-fwhm", type=positive, metavar="ARCSEC", help="full width at half maximum of a Gaussian PSF"
     )
     group.add_argument(
-        "--psf-oversampling", type=whole, metavar="N", help="PSF pixels in an image pixel, per axis (default: 1)"
+        "--psf-oversampling", type=whole(), metavar="N", help="PSF pixels in an image pixel, per axis (default: 1)"
     )
     noise = group.add_mutually_exclusive_group()
     noise.add_argument("--noise", metavar="FILE[,EXT]", help="standard deviation of each pixel")
@@ -113,7 +113,7 @@ def build_parser():
     group.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)"
     )
-    group.add_argument("--seed", type=whole, default=0, metavar="N", help="seed of the random numbers (default: 0)")
+    group.add_argument("--seed", type=whole(), default=0, metavar="N", help="seed of the random numbers (default: 0)")
 
     talk = parser.add_mutually_exclusive_group()
     talk.add_argument("-v", "--verbose", action="store_true", help="show the log")

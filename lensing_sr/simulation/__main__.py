@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 from lensing_sr import __version__
-from lensing_sr.utils._console import UsageError, check_device, run_tool, say
+from lensing_sr.utils._console import UsageError, check_device, positive, run_tool, say, whole
 
 __all__ = ["main"]
 
@@ -35,25 +35,6 @@ OF_A_MODEL = {"corrected": False, "engine": None}
 OF_AN_INSTRUMENT = {"preset": None, "arc_sn": None}
 
 
-def _whole(least):
-    def number(text):
-        if not re.fullmatch(r"\d{1,18}", text) or int(text) < least:
-            raise argparse.ArgumentTypeError(f"must be a whole number, {least} or more, got {text!r}")
-        return int(text)
-
-    return number
-
-
-def _positive(text):
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a positive number, got {text!r}")
-    return value
-
-
 def build_parser():
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
@@ -65,16 +46,16 @@ def build_parser():
 
     group = parser.add_argument_group("output")
     group.add_argument("-o", "--output", metavar="SET.fits", help="output file")
-    group.add_argument("-n", type=_whole(1), default=100, metavar="N", help="how many images (default: 100)")
+    group.add_argument("-n", type=whole(1), default=100, metavar="N", help="how many images (default: 100)")
     group.add_argument(
         "--keys", metavar="KEY,KEY", help="what to write, of the keys that --list shows (default: everything)"
     )
     group.add_argument("--overwrite", action="store_true", help="replace an existing file")
 
     group = parser.add_argument_group("random numbers")
-    group.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="seed of the set (default: 0)")
+    group.add_argument("--seed", type=whole(0), default=0, metavar="N", help="seed of the set (default: 0)")
     group.add_argument(
-        "--first", type=_whole(0), default=0, metavar="N",
+        "--first", type=whole(0), default=0, metavar="N",
         help="number of the first image: sets of one seed are continued with it (default: 0)",
     )  # fmt: skip
 
@@ -87,13 +68,13 @@ def build_parser():
     group = parser.add_argument_group("instruments")
     group.add_argument("--preset", metavar="NAME", help="whose population: broad, euclid or hst (default: broad)")
     group.add_argument(
-        "--arc-sn", type=_positive, nargs=2, metavar=("LOW", "HIGH"), help="range of the arcs' signal-to-noise ratio"
+        "--arc-sn", type=positive, nargs=2, metavar=("LOW", "HIGH"), help="range of the arcs' signal-to-noise ratio"
     )
 
     group = parser.add_argument_group("computing")
     group.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
     group.add_argument(
-        "--batch", type=_whole(1), default=64, metavar="N", help="images in memory at a time (default: 64)"
+        "--batch", type=whole(1), default=64, metavar="N", help="images in memory at a time (default: 64)"
     )
 
     talk = parser.add_mutually_exclusive_group()

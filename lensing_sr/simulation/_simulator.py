@@ -4,10 +4,9 @@
 import numpy as np
 import torch
 
-from lensing_sr.errors import InputError
-from lensing_sr.utils._checks import check_choice
+from lensing_sr.utils._checks import check_choice, check_whole
 
-__all__ = ["Simulator", "whole"]
+__all__ = ["Simulator"]
 
 
 class Simulator:
@@ -45,8 +44,8 @@ class Simulator:
         lensing_sr.errors.InputError
             If a number is not one, or a key is unknown.
         """
-        n, first = whole(n, "n", least=1), whole(first, "first")
-        seed = self.seed if seed is None else whole(seed, "seed")
+        n, first = check_whole(n, "n", least=1), check_whole(first, "first")
+        seed = self.seed if seed is None else check_whole(seed, "seed")
         keys = self._checked(keys)
         chunk = self._chunk
         parts = self._drawn([(min(chunk, n - begin), seed, first + begin, keys) for begin in range(0, n, chunk)])
@@ -54,7 +53,7 @@ class Simulator:
 
     def stream(self, batch_size, *, seed=None, first=0, keys=None):
         """Draw batches without end: an iterator of what `draw` gives; nothing touches the disk."""
-        batch_size, first = whole(batch_size, "batch_size", least=1), whole(first, "first")
+        batch_size, first = check_whole(batch_size, "batch_size", least=1), check_whole(first, "first")
         while True:
             yield self.draw(batch_size, seed=seed, first=first, keys=keys)
             first += batch_size
@@ -73,10 +72,3 @@ class Simulator:
 
 def _joined(parts):
     return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else np.concatenate(parts)
-
-
-def whole(value, name, least=0):
-    """Return a whole number of at least `least`, or raise an error that names it."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(name, f"must be a whole number of at least {least}", repr(value))
-    return int(value)

@@ -32,6 +32,7 @@ from lensing_sr.errors import InputError, OutputError
 from lensing_sr.export.atomic import atomic_path, check_output
 from lensing_sr.export.fits_layout import now
 from lensing_sr.simulation._cubes import CubeExtension
+from lensing_sr.utils._checks import check_whole
 from lensing_sr.utils._progress import progress as progress_bar
 
 __all__ = ["read_set", "stream_set", "write_set"]
@@ -92,7 +93,7 @@ def write_set(
     """
     seed = getattr(simulator, "seed", 0) if seed is None else seed
     for argument, value, least in (("n", n, 1), ("batch_size", batch_size, 1), ("seed", seed, 0), ("first", first, 0)):
-        _check_whole(value, least, argument)
+        check_whole(value, argument, least=least)
     if not str(path).lower().endswith(_SUFFIXES):
         raise InputError("path", "must end in .fits", path, "a set is written uncompressed; compress it afterwards")
     keys = tuple(simulator.keys) if keys is None else _check_keys(keys, simulator.keys)
@@ -196,9 +197,9 @@ def stream_set(path, batch_size, keys=None, seed=None):
     [2, 2, 1]
     [2, 2, 1]
     """
-    _check_whole(batch_size, 1, "batch_size")
+    check_whole(batch_size, "batch_size", least=1)
     if seed is not None:
-        _check_whole(seed, 0, "seed")
+        check_whole(seed, "seed")
     with _opened(path) as (places, _):
         wanted = tuple(places) if keys is None else _check_keys(keys, places)
     return _batches(path, batch_size, wanted, seed)
@@ -210,11 +211,6 @@ def _batches(path, batch_size, wanted, seed):
         order = np.arange(count) if seed is None else np.random.default_rng(seed).permutation(count)
         for start in range(0, count, batch_size):
             yield _read(places, wanted, order[start : start + batch_size])
-
-
-def _check_whole(value, least, argument):
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise InputError(argument, f"must be a whole number, {least} or more", repr(value))
 
 
 def _check_keys(keys, known):

@@ -19,14 +19,14 @@ from lensing_sr.image.kernels import psf_kernel
 from lensing_sr.instruments import load_instrument
 from lensing_sr.simulation._members import LENS_NUMBERS, MEMBER_UNITS, Settings, draw_members
 from lensing_sr.simulation._painter import MEASURED_UNITS, PARTS, Painter
-from lensing_sr.simulation._simulator import Simulator, whole
+from lensing_sr.simulation._simulator import Simulator
 from lensing_sr.simulation.detector import REACH, correlated, correlation_taps
 from lensing_sr.simulation.laws import LogUniform
 from lensing_sr.simulation.presets import PRESETS, Field, preset
 from lensing_sr.simulation.randomness import Streams
 from lensing_sr.simulation.scene import Canvas
 from lensing_sr.simulation.substructure import CLASSES
-from lensing_sr.utils._checks import check_choice
+from lensing_sr.utils._checks import check_choice, check_whole
 from lensing_sr.utils._repr import make_repr
 
 __all__ = ["LensPopulation"]
@@ -136,7 +136,7 @@ class LensPopulation(Simulator):
         check_choice(dtype, (torch.float32, torch.float64), "dtype")
         for name, value in (("lens_light", lens_light), ("neighbours", neighbours), ("psf_error", psf_error)):
             check_choice(value, (True, False), name)
-        self.seed, self.scale = whole(seed, "seed"), whole(scale, "scale", 1)
+        self.seed, self.scale = check_whole(seed, "seed"), check_whole(scale, "scale", least=1)
         self.shape = _shape(self.instrument.shape if shape is None else shape)
         self.lumpiness = _number(lumpiness, "lumpiness", 0.0, 2.0)
         self.negatives = _number(negatives, "negatives", 0.0, 1.0)
@@ -319,4 +319,4 @@ def _range(value, name, least):
 def _shape(value):
     if not isinstance(value, tuple | list) or len(value) != 2:
         raise InputError("shape", "must be two whole numbers, (rows, columns)", repr(value))
-    return tuple(whole(n, "shape", 16) for n in value)
+    return tuple(check_whole(n, "shape", least=16) for n in value)

@@ -3,14 +3,13 @@
 
 import argparse
 import logging
-import re
 import sys
 import tomllib
 import warnings
 from pathlib import Path
 
 from lensing_sr import __version__
-from lensing_sr.utils._console import UsageError, check_device, run_tool, say
+from lensing_sr.utils._console import UsageError, check_device, run_tool, say, whole
 
 __all__ = ["main"]
 
@@ -40,12 +39,6 @@ COPY = "recipe.toml"
 log = logging.getLogger("lensing_sr")
 
 
-def _whole(text):
-    if not re.fullmatch(r"\d{1,9}", text) or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, got {text!r}")
-    return int(text)
-
-
 def build_parser():
     """The parser of the command line."""
     parser = argparse.ArgumentParser(
@@ -58,7 +51,7 @@ def build_parser():
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)"
     )
-    parser.add_argument("--epochs", type=_whole, metavar="N", help="epochs before the fine-tuning, not the recipe's")
+    parser.add_argument("--epochs", type=whole(1), metavar="N", help="epochs before the fine-tuning, not the recipe's")
     talk = parser.add_mutually_exclusive_group()
     talk.add_argument("-v", "--verbose", action="store_true", help="show where an internal error comes from")
     talk.add_argument("-q", "--quiet", action="store_true", help="show errors only")

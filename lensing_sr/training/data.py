@@ -16,6 +16,7 @@ from lensing_sr.errors import InputError
 from lensing_sr.image.kernels import psf_kernel
 from lensing_sr.losses.observed import Observed
 from lensing_sr.training.calibration import calibrated
+from lensing_sr.utils._checks import check_whole
 from lensing_sr.utils._repr import make_repr
 
 __all__ = ["OBSERVER_KEYS", "ImageBatches", "SimulatedBatches"]
@@ -72,7 +73,7 @@ class SimulatedBatches:
         self.simulators = tuple(simulator) if isinstance(simulator, list | tuple) else (simulator,)
         if not self.simulators:
             raise InputError("simulator", "must be one or more", "none")
-        self.batch_size, self.seed, self.purpose = _whole(batch_size, "batch_size"), int(seed), purpose
+        self.batch_size, self.seed, self.purpose = check_whole(batch_size, "batch_size", least=1), int(seed), purpose
         if len({one.instrument.name for one in self.simulators}) != 1:
             names = ", ".join(one.instrument.name for one in self.simulators)
             raise InputError("simulator", "must be of one instrument", names, "train each instrument on its own")
@@ -124,7 +125,8 @@ class SimulatedBatches:
         -------
         ImageBatches
         """
-        parts = [self._observed(first, min(256, count - first)) for first in range(0, _whole(count, "count"), 256)]
+        count = check_whole(count, "count", least=1)
+        parts = [self._observed(first, min(256, count - first)) for first in range(0, count, 256)]
         image, noise = (torch.cat([getattr(part, name) for part in parts]) for name in ("image", "noise"))
         one = parts[0]
         settings = {"batch_size": self.batch_size, "seed": self.seed} | settings
@@ -246,7 +248,7 @@ class ImageBatches:
         self._noise = torch.where(good, noise, math.inf)
         self.pixel_scale, self.psf_fwhm = _positive(pixel_scale, "pixel_scale"), float(psf_fwhm)
         self.kernels, self.pixel_centres = kernels, bool(pixel_centres)
-        self.batch_size = min(_whole(batch_size, "batch_size"), len(self._image))
+        self.batch_size = min(check_whole(batch_size, "batch_size", least=1), len(self._image))
         self.seed, self.shuffle, self.augment = int(seed), bool(shuffle), bool(augment)
 
     def __repr__(self):
@@ -379,12 +381,6 @@ def _share(batch_size, world):
     if batch_size % world:
         raise InputError("batch_size", "must be a multiple of the number of processes", f"{batch_size} for {world}")
     return batch_size // world
-
-
-def _whole(value, argument):
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(argument, "must be a whole number of at least 1", repr(value))
-    return int(value)
 
 
 def _positive(value, argument):

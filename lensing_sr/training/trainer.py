@@ -18,6 +18,7 @@ from lensing_sr.training.checkpoint import copied, random_state, set_random_stat
 from lensing_sr.training.folder import RunFolder, duration
 from lensing_sr.training.history import MAIN, TUNING, History, RunState, TrainingError
 from lensing_sr.training.schedule import as_rate
+from lensing_sr.utils._checks import check_whole
 from lensing_sr.utils._progress import progress as progress_bar
 
 __all__ = ["Trainer", "bfloat16_pays"]
@@ -112,10 +113,11 @@ class Trainer:
         if channels_last:
             self.network = self.network.to(memory_format=torch.channels_last)
         self.loss, self.train, self.validation = loss, train, validation
-        self.epochs, self.early_stop = _whole(epochs, "epochs"), early_stop and _whole(early_stop, "early_stop")
+        self.epochs = check_whole(epochs, "epochs", least=1)
+        self.early_stop = early_stop and check_whole(early_stop, "early_stop", least=1)
         if steps is None and not hasattr(train, "__len__"):
             raise InputError("steps", "must be given for batches without end", None, "say how many make an epoch")
-        self.steps = _whole(len(train) if steps is None else steps, "steps")
+        self.steps = check_whole(len(train) if steps is None else steps, "steps", least=1)
         self.rate, self.weight_decay, self.clip = as_rate(rate), float(weight_decay), clip
         self.monitors, self.criterion, self.fine_tuning = dict(monitors or {}), criterion, fine_tuning
         self.adversary = adversary and adversary.to(self.device)
@@ -432,9 +434,3 @@ def _double(value, device):
 
 def _listed(values):
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-
-
-def _whole(value, argument):
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(argument, "must be a whole number of at least 1", repr(value))
-    return value

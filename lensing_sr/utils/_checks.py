@@ -8,7 +8,7 @@ import numpy as np
 
 from lensing_sr.errors import InputError
 
-__all__ = ["as_float_in", "check_choice", "check_same_shape"]
+__all__ = ["as_float_in", "check_choice", "check_same_shape", "check_whole"]
 
 
 def as_float_in(value, unit, argument, *, positive=False, non_negative=False):
@@ -113,6 +113,42 @@ def check_choice(value, choices, argument):
     if not any(type(value) is type(choice) and value == choice for choice in choices):
         raise InputError(argument, f"must be {' or '.join(map(repr, choices))}", repr(value))
     return value
+
+
+def check_whole(value, argument, *, least=0):
+    """
+    Check that a value is a whole number, and large enough.
+
+    Parameters
+    ----------
+    value : object
+        The value.
+    argument : str
+        Name of the argument, for the message.
+    least : int, optional
+        The smallest that is allowed.
+
+    Returns
+    -------
+    number : int
+        The value.
+
+    Raises
+    ------
+    InputError
+        If it is no integer (True is none either), or too small.
+
+    Examples
+    --------
+    >>> from lensing_sr.utils._checks import check_whole
+    >>> check_whole(0, "epochs", least=1)
+    Traceback (most recent call last):
+    ...
+    lensing_sr.errors.InputError: epochs: must be a whole number of at least 1, got 0
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InputError(argument, f"must be a whole number of at least {least}", repr(value))
+    return int(value)
 
 
 def check_same_shape(value, shape, argument, *, of="the image"):

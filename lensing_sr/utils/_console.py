@@ -1,16 +1,45 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""How console tools end: messages on standard error, and exit codes that mean the same everywhere."""
+"""What console tools share: numbers of a command line, messages on standard error, exit codes that mean the same."""
 
+import argparse
+import re
 import sys
 import traceback
 
 from lensing_sr.errors import LensingSRError
 
-__all__ = ["UsageError", "check_device", "run_tool", "say"]
+__all__ = ["UsageError", "check_device", "number", "positive", "run_tool", "say", "whole"]
 
 
 class UsageError(Exception):
     """The command line makes no sense: exit code 2."""
+
+
+def number(text):
+    """Any number, as a type for argparse."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
+
+
+def positive(text):
+    """Positive, finite number, as a type for argparse."""
+    value = number(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be positive, got {text}")
+    return value
+
+
+def whole(least=0):
+    """Whole number of at least `least`, as a type for argparse."""
+
+    def checked(text):
+        if not re.fullmatch(r"\d{1,18}", text) or int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be a whole number, {least} or more, got {text!r}")
+        return int(text)
+
+    return checked
 
 
 def say(program, text):

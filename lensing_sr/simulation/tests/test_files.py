@@ -266,8 +266,8 @@ def test_texts_that_fits_cannot_hold_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n": 0}, "n: must be a whole number, 1 or more, got 0"),
-        ({"n": 2.5}, "n: must be a whole number, 1 or more, got 2.5"),
+        ({"n": 0}, "n: must be a whole number of at least 1, got 0"),
+        ({"n": 2.5}, "n: must be a whole number of at least 1, got 2.5"),
         ({"batch_size": 0}, "batch_size: must be"),
         ({"seed": -1}, "seed: must be"),
         ({"first": True}, "first: must be"),
