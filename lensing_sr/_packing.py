@@ -4,17 +4,14 @@
 import math
 
 import numpy as np
-import torch
 from astropy import units as u
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from lensing_sr.forward.model import LENS, LIGHT, SOURCE
 from lensing_sr.lensing.deflection import DeflectionField
-from lensing_sr.light.sersic import sersic_flux
 from lensing_sr.light.sersic_source import SersicSource
-from lensing_sr.quality import Quality, judge
+from lensing_sr.quality import Quality
 from lensing_sr.result import SuperResolution
 
 __all__ = ["pack"]
@@ -23,15 +20,15 @@ __all__ = ["pack"]
 SOURCE_SCALE = 2
 
 
-def pack(batch, fitted, i, arrays, fine, scale, kernel):
+def pack(batch, explained, i, arrays, fine, scale, kernel):
     """Make the `SuperResolution` of one image of a batch.
 
     Parameters
     ----------
     batch : lensing_sr._stack.Batch
         The images.
-    fitted : lensing_sr._assembly.Fitted
-        Their fit.
+    explained : lensing_sr._explanation.Explanation
+        What a method made of them.
     i : int
         Which image.
     arrays : dict of numpy.ndarray
@@ -53,10 +50,13 @@ def pack(batch, fitted, i, arrays, fine, scale, kernel):
     per_fine = scale**2 if area else 1.0
     pixel_area = float(image.grid.pixel_area.value)
     brightness = unit if area else unit / u.arcsec**2
-    values, errors = _values(fitted, i, area, pixel_area)
-    table = _table(*_with_angles(values, errors, fine), brightness)
+    values, errors = explained.values(i)
+    # images per area hold brightness itself; methods take them as flux a pixel
+    public = dict(values) | {"amplitude": values["amplitude"] * (pixel_area if area else 1.0)}
+    errors["amplitude"] *= pixel_area if area else 1.0
+    table = _table(*_with_angles(public, errors, fine), brightness)
     source = SersicSource.from_components(
-        values["amplitude"] * brightness,
+        public["amplitude"] * brightness,
         values["r_eff"] * u.arcsec,
         values["n"],
         values["x_source"] * u.arcsec,
@@ -85,18 +85,16 @@ def pack(batch, fitted, i, arrays, fine, scale, kernel):
         meta=image.header,
         **native,
     )
-    fit = fitted.fit
-    used = batch.observation.weight[i] > 0
-    normalised = (batch.observation.data[i] - fit.solution.model[i]) * batch.observation.weight[i]
-    dof = max(int(used.sum()) - fit.parameters.shape[1] - fitted.amplitudes.shape[1], 1)
+    verdict = explained.verdict(i, values)
+    flags = dict.fromkeys([*prepared.flags, *verdict.flags])
     no_psf = ["no PSF: the image is taken as unblurred"] if image.psf is None else []
     notes = dict.fromkeys([*image.notes, *prepared.notes, *no_psf])
     quality = Quality(
-        chi2=float((normalised**2).sum()) / dof,
+        chi2=verdict.chi2,
         noise_scale=float(prepared.noise_scale),
-        flags=tuple(_judge(fitted, values, i, prepared)),
+        flags=tuple(flags),
         notes=tuple(notes),
-        lens_evidence=float(fit.evidence[i]),
+        lens_evidence=verdict.evidence,
     )
     return SuperResolution(
         image=super_resolved,
@@ -109,11 +107,11 @@ def pack(batch, fitted, i, arrays, fine, scale, kernel):
         source=source,
         parameters=table,
         quality=quality,
-        sky=float(fitted.amplitudes[i, -1]),
+        sky=float(explained.sky[i]),
         scale=scale,
         psf=kernel[0],
         input_image=input_image,
-        meta={"name": image.name, "history": _history(image, prepared, fitted, i, kernel[1], scale)},
+        meta={"name": image.name, "history": _history(image, prepared, explained.history(i), kernel[1], scale)},
     )
 
 
@@ -147,62 +145,6 @@ def _table(values, errors, brightness):
     )
     table.add_index("name")
     return table
-
-
-def _values(fitted, i, per_area, pixel_area):
-    """Parameters and errors by their public names, angles in arcsec."""
-    p, spread = fitted.parameters[i].tolist(), fitted.covariance[i].diagonal().clamp_min(0.0).sqrt().tolist()
-    values, errors = {}, {}
-    for name, value, error in zip(LENS + SOURCE + LIGHT, p, spread, strict=False):
-        if name.startswith("log_"):
-            name, value = name.removeprefix("log_"), math.exp(value)
-            error *= value
-        values[name], errors[name] = value, error
-        if name == "theta_E":
-            values["gamma"], errors["gamma"] = 2.0, 0.0
-    amplitudes = fitted.amplitudes[i]
-    # images per area hold brightness itself; the fit took them as flux a pixel
-    per_pixel = pixel_area if per_area else 1.0
-    values["amplitude"] = float(amplitudes[0]) * per_pixel
-    errors["amplitude"] = spread[len(p)] * per_pixel
-    return values, errors
-
-
-def _judge(fitted, values, i, prepared):
-    """Flags of one image's fit."""
-    fit = fitted.fit
-    weight = fit.objective.weight[i] * fit.temperature[i].sqrt()
-    normalised = (fit.objective.data[i] - fit.solution.model[i]) * weight
-    bright = (fit.solution.arcs[i] * weight > 1.0) & (weight > 0)
-    power, arc_power = normalised[bright].square(), (fit.solution.arcs[i] * weight)[bright].square()
-    seen = bool(bright.any())
-    p = fit.parameters[i]
-    near = 1e-3
-    at_bound = [
-        name.removeprefix("log_")
-        for j, name in enumerate((LENS + SOURCE)[: len(p)])
-        if float(p[j] - fit.priors.lower[i, j]) < near or float(fit.priors.upper[i, j] - p[j]) < near
-    ]
-    rivals = [
-        (float(mode[0].exp()), float(cost - fit.mode_costs[i, 0]))
-        for mode, cost in zip(fit.modes[i][1:], fit.mode_costs[i][1:], strict=True)
-    ]
-    amplitude, r_eff, n = (
-        torch.tensor(value, dtype=torch.float64)
-        for value in (float(fitted.amplitudes[i, 0]), values["r_eff"], values["n"])
-    )
-    source_flux = float(sersic_flux(amplitude, r_eff, n))
-    arc_flux = float(fit.solution.arcs[i].sum())
-    flags = judge(
-        values,
-        arc_chi2=float(power.mean()) if seen else 1.0,
-        missed=float((power - 1.0).sum() / arc_power.sum()) if seen else 0.0,
-        evidence=float(fit.evidence[i]),
-        at_bound=at_bound,
-        rivals=rivals,
-        magnification=arc_flux / source_flux if source_flux > 0 else 0.0,
-    )
-    return list(prepared.flags) + [flag for flag in flags if flag not in prepared.flags]
 
 
 def _fine_mask(mask, scale, shape):
@@ -243,7 +185,7 @@ def _wcs(grid):
     return wcs
 
 
-def _history(image, prepared, fitted, i, psf_statement, scale):
+def _history(image, prepared, method, psf_statement, scale):
     """What was done, step by step, for the header."""
     rows, columns = prepared.slices
     return [
@@ -251,10 +193,7 @@ def _history(image, prepared, fitted, i, psf_statement, scale):
         + (f", unit {image.bunit_original}" if image.bunit_original else ", no unit, taken as flux a pixel"),
         f"fit region: columns {columns.start}-{columns.stop - 1}, rows {rows.start}-{rows.stop - 1} (from 0); "
         f"noise scaled by {prepared.noise_scale:.3f}",
-        "model: singular isothermal ellipsoid, external shear, elliptical Sersic source"
-        + (", lens light of Gaussians" if fitted.fit.objective.n_light else ", no lens light"),
-        f"fit: batched Levenberg-Marquardt, supersampling {fitted.supersampling}, "
-        f"chi-square divided by {float(fitted.fit.temperature[i]):.3g} for correlation and misfit",
+        *method,
         "residual restored where significant, scale by scale",
         psf_statement,
         f"upsampled by {scale:g}: edges shared with the input",

@@ -3,15 +3,21 @@
 
 import logging
 import time
+from functools import partial
 
 import numpy as np
 
 from lensing_sr._assembly import assemble
+from lensing_sr._fitted import Fitted
+from lensing_sr._learning import training_images
+from lensing_sr._network import ChosenNetwork
+from lensing_sr._predicted import Predicted
 from lensing_sr._stack import group_alike, stack
 from lensing_sr.errors import InputError
 from lensing_sr.geometry.wcs import check_scale
 from lensing_sr.image.lens_image import LensImage
 from lensing_sr.image.prepare import prepare
+from lensing_sr.networks.registry import REGISTRY
 from lensing_sr.utils._checks import check_choice
 from lensing_sr.utils._progress import progress as progress_bar
 from lensing_sr.utils._repr import make_repr
@@ -24,6 +30,8 @@ log = logging.getLogger("lensing_sr")
 BATCH = 64
 #: Beyond this scale every fine pixel is interpolation.
 LARGEST_SCALE = 16
+#: What `LensingSuperResolver.train` minimises by default.
+LOSS = {"likelihood": {"log": True}, "variation": {"weight": 0.1}}
 
 
 class LensingSuperResolver:
@@ -37,8 +45,13 @@ class LensingSuperResolver:
     ----------
     scale : float
         Input pixels over output pixels along one axis, 1 to 16; need not be whole.
-    method : {"auto", "fit"}
-        How the deflection is found; "auto" is "fit".
+    method : {"auto", "fit", "network"}
+        How the deflection is found: by a fit of lens and source, or predicted by a network of the reference method
+        (which sees no lens light and was trained on one kind of image: heed the flags).  "auto" is "network" where a
+        network is given, else "fit".
+    network : str, path or `~lensing_sr.networks.DeflectionNetwork`, optional
+        Which network: a name, as "residual-cnn-model3", a file of weights, or the network itself; needed for
+        ``method="network"``.
     lens_light : "auto" or bool
         Whether the lens galaxy's light is in the image; "auto" models it where a galaxy
         is seen at the centre.
@@ -73,6 +86,7 @@ class LensingSuperResolver:
         *,
         scale=2,
         method="auto",
+        network=None,
         lens_light="auto",
         supersampling="auto",
         target_psf="same",
@@ -83,7 +97,9 @@ class LensingSuperResolver:
         self.scale = check_scale(scale)
         if self.scale > LARGEST_SCALE:
             raise InputError("scale", f"must lie between 1 and {LARGEST_SCALE}", scale, "resample the result for more")
-        check_choice(method, ("auto", "fit"), "method")
+        check_choice(method, ("auto", "fit", "network"), "method")
+        self._chosen = None if network is None else ChosenNetwork(network)
+        _check_method(method, network, lens_light)
         if not (isinstance(lens_light, bool) or lens_light == "auto"):
             raise InputError("lens_light", "must be 'auto', True or False", repr(lens_light))
         whole = isinstance(supersampling, int | np.integer) and not isinstance(supersampling, bool)
@@ -93,8 +109,41 @@ class LensingSuperResolver:
         self.target_psf, self.device, self.dtype, self.seed = target_psf, device, dtype, seed
 
     def __repr__(self):
-        names = ("scale", "method", "lens_light", "supersampling", "target_psf", "device", "dtype", "seed")
-        return make_repr(self, {name: getattr(self, name) for name in names})
+        names = ("scale", "method", "network", "lens_light", "supersampling", "target_psf", "device", "dtype", "seed")
+        network = None if self._chosen is None else self._chosen.name
+        return make_repr(self, {name: network if name == "network" else getattr(self, name) for name in names})
+
+    @classmethod
+    def from_pretrained(cls, network, **settings):
+        """Make a resolver that predicts by a trained network.
+
+        Parameters
+        ----------
+        network : str or path
+            A name, as "residual-cnn-model3", or a file that `save` wrote.
+        **settings
+            Of the class, but for ``method``.
+
+        Returns
+        -------
+        LensingSuperResolver
+
+        Examples
+        --------
+        >>> from lensing_sr import LensingSuperResolver
+        >>> LensingSuperResolver.from_pretrained("residual-cnn-model3", scale=3).method
+        'network'
+        """
+        return cls(method="network", network=network, **settings)
+
+    @property
+    def network(self):
+        """The `~lensing_sr.networks.DeflectionNetwork`, or None."""
+        return None if self._chosen is None else self._chosen.module
+
+    @property
+    def _predicts(self):
+        return self._chosen is not None and self.method != "fit"
 
     def super_resolve(self, image, **how_to_read):
         """Super-resolve one image.
@@ -149,19 +198,117 @@ class LensingSuperResolver:
                 device=self._torch_device(),
                 dtype=self.dtype,
             )
-            assembled = assemble(
-                batch,
-                scale=self.scale,
-                lens_light=prepared[members[0]].lens_visible if self.lens_light == "auto" else self.lens_light,
-                supersampling=self.supersampling,
-                target_psf=self.target_psf,
-            )
+            lens_light = prepared[members[0]].lens_visible if self.lens_light == "auto" else self.lens_light
+            explain = self._explain(lens_light)
+            assembled = assemble(batch, explain, scale=self.scale, target_psf=self.target_psf)
             elapsed = (time.perf_counter() - began) / len(members) + reading
             for i, result in zip(members, assembled, strict=True):
-                result.meta.update(method="fit", network="", weights_sha256="", seed=self.seed, time_s=elapsed)
+                result.meta.update(self._provenance(), seed=self.seed, time_s=elapsed)
                 results[i] = result
                 log.info("%s: %r", images[i].name or "image", result)
         return results
+
+    def train(
+        self, images, *, epochs=20, batch_size=8, rate=1e-4, validation=0.2, loss=None, augment=True, folder=None,
+        progress=None, **how_to_read,
+    ):  # fmt: skip
+        """Train the network on low-resolution images, without anything else: the lens equation is the teacher.
+
+        The network goes on learning from where it is; make an untrained one with `lensing_sr.networks.build_network`.
+        The images are cut alike about their lenses, the sky is subtracted, and each is explained by its predicted
+        deflection, a Sersic source and its own optics; how well it is, in the images that were set aside, says which
+        epoch was best.
+
+        Parameters
+        ----------
+        images : sequence
+            As for `super_resolve_many`, of one pixel scale and without light of the lens galaxies.
+        epochs : int
+            Times that all images are gone through.
+        batch_size : int
+            Images a step.
+        rate : float
+            Highest learning rate; it rises in a twentieth of the steps, then falls along a cosine.
+        validation : float
+            Share of the images that are set aside.
+        loss : dict or `~lensing_sr.losses.LensingLoss`, optional
+            Terms and weights as `lensing_sr.losses.build_loss` takes them; by default the log-likelihood, with a little
+            variation density.
+        augment : bool
+            Whether batches are turned and mirrored at random.
+        folder : path, optional
+            Of checkpoint, best weights, learning curves and log; a new or empty one.
+        progress : bool, optional
+            Whether to show a progress bar; by default on a terminal.
+        **how_to_read
+            As for `super_resolve`.
+
+        Returns
+        -------
+        `~lensing_sr.training.History`
+            Learning curves, and which epoch was best; the network has its weights.
+
+        Raises
+        ------
+        lensing_sr.errors.InputError
+            If there is no network to train, or the images do not go together.
+        lensing_sr.training.TrainingError
+            If no loss is finite.
+        """
+        from lensing_sr.losses import build_loss
+        from lensing_sr.training import Trainer, WarmupCosine
+
+        if self._chosen is None:
+            raise InputError("network", "must be given for train", None, "name one, or make one by build_network")
+        images = [LensImage.read(image, **how_to_read) for image in images]
+        prepared = [prepare(image, lens_light=self.lens_light) for image in images]
+        batches = training_images(
+            images, prepared, batch_size=batch_size, seed=self.seed, augment=augment,
+            pixel_centres=self.supersampling == 1,
+        )  # fmt: skip
+        training, held = batches.split(1.0 - validation)
+        if loss is None or isinstance(loss, dict):
+            loss = build_loss(LOSS if loss is None else loss)
+        criterion = "likelihood" if "likelihood" in loss.terms else "total"
+        trainer = Trainer(
+            self._chosen.module, loss, training, held, epochs=epochs, rate=WarmupCosine(rate), clip=1.0,
+            criterion=criterion, seed=self.seed, device=self._torch_device(), folder=folder, progress=progress,
+        )  # fmt: skip
+        history = trainer.run()
+        self._chosen.trained(history)
+        return history
+
+    def save(self, path):
+        """Write the network's weights, to be named as ``network=`` or given to `from_pretrained`.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, which should end in ".safetensors"; an existing one is replaced.
+
+        Raises
+        ------
+        lensing_sr.errors.InputError
+            If there is no network.
+        lensing_sr.errors.OutputError
+            If the file cannot be written.
+        """
+        if self._chosen is None:
+            raise InputError("network", "must be given for save", None, "a fit has no weights")
+        self._chosen.save(path)
+
+    def _explain(self, lens_light):
+        """The method, as `assemble` takes it."""
+        settings = {"lens_light": lens_light, "supersampling": self.supersampling}
+        if self._predicts:
+            return partial(Predicted, network=self._chosen.on(self._torch_device()), **settings)
+        return partial(Fitted, **settings)
+
+    def _provenance(self):
+        """What the header says of the method."""
+        if self._predicts:
+            return {"method": "network", "network": self._chosen.name, "weights_sha256": self._chosen.sha256}
+        return {"method": "fit", "network": "", "weights_sha256": ""}
 
     def _torch_device(self):
         import torch
@@ -175,3 +322,13 @@ class LensingSuperResolver:
         if device.type == "cuda" and not torch.cuda.is_available():
             raise InputError("device", "must be there", "'cuda', but torch sees no CUDA device", "use 'cpu' or 'auto'")
         return device
+
+
+def _check_method(method, network, lens_light):
+    """Raise where method, network and lens light do not go together."""
+    if method == "network" and network is None:
+        names = ", ".join(sorted(REGISTRY))
+        raise InputError("network", "must be given for method='network'", None, f"say which one: {names}, or a file")
+    if network is not None and method != "fit" and lens_light is True:
+        rule = "must be 'auto' or False where a network predicts"
+        raise InputError("lens_light", rule, True, "networks see arcs alone: subtract the lens, or use method='fit'")

@@ -51,7 +51,7 @@ KEYWORDS = {
     "scale": ("SRSCALE", "input pixels over output pixels, per axis"),
     "method": ("SRMETHOD", "how the deflection was found"),
     "network": ("SRNET", "network that proposed it, if any"),
-    "weights_sha256": ("SRWTSHA", "SHA-256 of the weights of the network"),
+    "weights_sha256": ("SRWTSHA", ""),  # a SHA-256 leaves no room for a comment
     "seed": ("SRSEED", "seed of the random numbers"),
     "time_s": ("SRTIME", "[s] spent in super_resolve"),
     "chi2": ("CHI2RED", "reduced chi-square, after NOISESCL"),

@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = attach(
             "sie_deflection_jacobian",
             "sie_potential",
         ),
+        "nearest": ("nearest_sie",),
         "perturbers": (
             "point_masses_deflection",
             "pseudo_jaffe_convergence",

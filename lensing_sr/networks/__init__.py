@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = attach(
         "registry": ("RegisteredWeights",),
         "residual_cnn": ("ResidualCNN",),
         "srgan": ("Discriminator", "discriminators"),
+        "symmetry": ("average_symmetries",),
         "weights": ("file_sha256", "load_network", "read_metadata", "save_network"),
     },
 )

@@ -29,4 +29,10 @@ class RegisteredWeights(NamedTuple):
 
 
 #: The networks by name, as in "residual-cnn-model3".
-REGISTRY = {}
+REGISTRY = {
+    "residual-cnn-model3": RegisteredWeights(
+        "residual-cnn-model3.safetensors",
+        "210602b63020e1e944645a7d9b12c61ac24ac93ceb6b451871c5cfc2f920dc66",
+        "residual-cnn-model3.toml",
+    ),
+}

@@ -107,7 +107,15 @@ def build_parser():
 
     group = parser.add_argument_group("method")
     group.add_argument(
-        "--method", choices=("auto", "fit"), default="auto", help="how to find the deflection (default: auto)"
+        "--method",
+        choices=("auto", "network", "fit"),
+        default="auto",
+        help="how to find the deflection (default: auto, which is network with --network, else fit)",
+    )
+    group.add_argument(
+        "--network",
+        metavar="NAME",
+        help="network of the method network: a name, or a .safetensors file; list shows the names",
     )
     group.add_argument("--no-lens-light", action="store_true", help="the lens galaxy's light was already subtracted")
     group.add_argument(
@@ -183,6 +191,8 @@ def _check_usage(options):
         if getattr(options, name) is not None:
             remedy = "use --output-dir" if name == "output" else "run the images one by one"
             raise UsageError(f"--{name}: is for one IMAGE, got {len(options.images)}; {remedy}")
+    if options.network is not None and options.method == "fit":
+        raise UsageError("--network: has no use with --method fit; leave one of them out")
     if options.psf_oversampling == 0:
         raise UsageError("--psf-oversampling: must be at least 1, got 0")
     if options.psf_oversampling is not None and options.psf is None:
@@ -245,6 +255,7 @@ def _make_resolver(options):
     return LensingSuperResolver(
         scale=options.scale,
         method=options.method,
+        network=options.network,
         lens_light=False if options.no_lens_light else "auto",
         device=options.device,
         seed=options.seed,
@@ -258,6 +269,16 @@ def _instruments():
     known = instruments()
     width = max(map(len, known))
     return "\n".join(f"{name:{width}}  {known[name].title}" for name in known)
+
+
+def _networks():
+    """Names of the networks of the package and what they were trained on, a line each."""
+    from lensing_sr.networks.registry import FOLDER, REGISTRY
+    from lensing_sr.networks.weights import read_metadata
+
+    titles = {name: read_metadata(FOLDER / entry.file)["metadata"]["title"] for name, entry in REGISTRY.items()}
+    width = max(map(len, titles))
+    return "\n".join(f"{name:{width}}  {title}" for name, title in titles.items())
 
 
 def _say(text):
@@ -357,9 +378,10 @@ def main(args=None):
         options = parser.parse_args(_shield_negative(sys.argv[1:] if args is None else args))
     except SystemExit as stop:  # --help and --version end with 0, wrong options with 2
         return stop.code
-    if options.instrument == "list":
-        print(_instruments())
-        return 0
+    for name, listing in (("instrument", _instruments), ("network", _networks)):
+        if getattr(options, name) == "list":
+            print(listing())
+            return 0
     with warnings.catch_warnings():
         level, propagate = log.level, log.propagate
         handler = _talk(options)

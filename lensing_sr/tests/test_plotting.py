@@ -6,10 +6,11 @@ import pytest
 from astropy import units as u
 from astropy.wcs import WCS
 
-from lensing_sr.errors import OutputError
+from lensing_sr.errors import InputError, OutputError
 from lensing_sr.geometry.grid import PixelGrid
-from lensing_sr.plotting import lens_figure, lens_title, nice_length, save_figure
+from lensing_sr.plotting import learning_figure, lens_figure, lens_title, nice_length, save_figure
 from lensing_sr.tests.fake_result import make_result
+from lensing_sr.training import History, LearningCurves
 
 PANELS = ("Input", "Super-resolved", "Arcs (source, lensed)", "Source", "Convergence", "Normalised residual")
 
@@ -185,6 +186,61 @@ def test_deflection_field_draws_itself():
     field = make_result(wcs=False).deflection
     titles = [axes.get_title() for axes in field.plot().axes if axes.get_title()]
     assert titles == ["Deflection", "Convergence", "Magnification"]
+
+
+def learning_curves():
+    """Five epochs, the last of fine-tuning: the total falls by a factor of 100, the weight of one term decays."""
+    curves = LearningCurves()
+    for number in range(5):
+        row = {"epoch": number + 1, "stage": "fine-tuning" if number == 4 else "main"}
+        row |= {"training_total": 10.0**-number, "validation_total": 2 * 10.0**-number}
+        row |= {"training_smooth": 0.1 + 0.01 * number, "weight_smooth": 0.5**number}
+        curves.append(row | {"validation_chi2": [2.0, np.nan, 1.5, 1.2, 1.1][number]})
+    return curves
+
+
+def test_learning_curves_show_the_table():
+    curves = learning_curves()
+    figure = curves.plot(best_epoch=4, title="a run")
+    panels = {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
+    assert tuple(panels) == ("total", "smooth", "chi2")
+    training, validation, best = panels["total"].lines
+    np.testing.assert_array_equal(training.get_xydata().T, [curves.column("epoch"), curves.column("training_total")])
+    np.testing.assert_array_equal(validation.get_ydata(), curves.column("validation_total"))
+    assert list(best.get_xdata()) == [4, 4] and figure.get_suptitle() == "a run"
+    assert panels["total"].get_yscale() == "log" and panels["smooth"].get_yscale() == "linear"
+    # of the weights only the one that changes has an axis
+    (weight,) = (axes for axes in figure.axes if axes.get_ylabel() == "weight")
+    np.testing.assert_array_equal(weight.lines[0].get_ydata(), curves.column("weight_smooth"))
+    assert weight.get_position().bounds == pytest.approx(panels["smooth"].get_position().bounds)
+    # the fine-tuning lies on grey
+    for axes in panels.values():
+        (grey,) = axes.patches
+        assert (grey.get_x(), grey.get_width()) == (4.5, 1.0)
+    figure.canvas.draw()
+
+
+def test_learning_curves_of_one_epoch():
+    figure = learning_figure({"epoch": [1], "stage": ["main"], "training_total": [np.nan], "weight_total": [1.0]})
+    assert [axes.get_title() for axes in figure.axes] == ["total"]
+    figure.canvas.draw()
+
+
+@pytest.mark.parametrize("curves", [LearningCurves(), LearningCurves([{"epoch": 1, "stage": "main"}])])
+def test_nothing_learned_is_nothing_to_draw(curves):
+    with pytest.raises(InputError, match="columns: must hold curves"):
+        curves.plot()
+
+
+def test_history_draws_itself(tmp_path):
+    path = tmp_path / "curves.png"
+    history = History(learning_curves(), 4, 1.2, {}, 80, 0, 1.0, "end")
+    figure = history.plot(path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert list(figure.axes[0].lines[-1].get_xdata()) == [4, 4]
+    with pytest.raises(OutputError, match="exists already"):
+        history.plot(path)
+    history.plot(path, overwrite=True)
 
 
 def test_title_survives_odd_names():

@@ -6,6 +6,7 @@ import logging
 import sys
 import tomllib
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 from lensing_sr import __version__
@@ -22,7 +23,8 @@ long, or the name of one that comes with the package; --list shows these.
 
 The folder of a run holds checkpoint.pt (to go on with --resume), best.safetensors (the
 weights that did best on the validation images), curves.csv (every term of the loss and
-its weight, epoch by epoch), training.log and a copy of the recipe."""
+its weight, epoch by epoch), curves.png (the same, drawn at the end), training.log and a
+copy of the recipe."""
 
 EPILOG = """\
 examples:
@@ -33,8 +35,8 @@ examples:
 
 Exit status: 0 if the training reached its end, 1 if it failed, 2 for wrong usage."""
 
-#: Name of the copy of the recipe in the folder of a run.
-COPY = "recipe.toml"
+#: Names in the folder of a run: copy of the recipe, figure of the learning curves.
+COPY, FIGURE = "recipe.toml", "curves.png"
 
 log = logging.getLogger("lensing_sr")
 
@@ -136,6 +138,9 @@ def _run(options):
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / COPY, recipe.text, overwrite=True)
         history = trainer.run(resume=options.resume)
+        # A bare machine with GPUs may have no matplotlib; the table is there in any case.
+        if parallel.rank() == 0 and find_spec("matplotlib") is not None:
+            history.plot(folder / FIGURE, title=recipe.title, overwrite=True)
         if parallel.rank() == 0 and not options.quiet:
             best = f"{trainer.criterion} {history.best:.4g} in epoch {history.best_epoch}"
             _say(f"{recipe.name}: {history.passes} passes, best {best} -> {folder / 'best.safetensors'}")

@@ -23,7 +23,7 @@ WHOLE, NUMBER, TEXT, FLAG, TEXTS, NUMBERS = "a whole number", "a number", "a tex
 RATE = {"rate": NUMBER, "schedule": TEXT, "warmup": NUMBER, "final": NUMBER}
 #: Keys of each table, beside those that come from a network, a simulator or a term.
 TABLES = {
-    "": {"title": TEXT, "seed": WHOLE},
+    "": {"title": TEXT, "seed": WHOLE, "begin": TEXT},
     "data": {
         "simulator": TEXT, "batch_size": WHOLE, "images": WHOLE, "split": NUMBER, "validation": WHOLE, "augment": FLAG,
     },

@@ -92,6 +92,39 @@ class LearningCurves:
         known = [(value, row) for value, row in zip(self.column(name), self.rows, strict=True) if math.isfinite(value)]
         return min(known, key=lambda pair: pair[0])[1] if known else None
 
+    def plot(self, path=None, *, best_epoch=None, title="", overwrite=False):
+        """Draw the curves: a panel for the total and for every term, with its weight where that changes.
+
+        Parameters
+        ----------
+        path : str or path-like, optional
+            Where to save the figure; its format follows the suffix.
+        best_epoch : int, optional
+            Marked in every panel.
+        title : str, optional
+            Above the figure.
+        overwrite : bool
+            Whether an existing file may be replaced.
+
+        Returns
+        -------
+        figure : `~matplotlib.figure.Figure`
+
+        Raises
+        ------
+        lensing_sr.errors.InputError
+            If there is no epoch yet.
+        lensing_sr.errors.OutputError
+            If the file exists already, or can't be written.
+        """
+        from lensing_sr.plotting import learning_figure, save_figure
+
+        columns = {name: self.column(name) for name in self.columns}
+        figure = learning_figure(columns, best_epoch=best_epoch, title=title)
+        if path is not None:
+            save_figure(figure, path, overwrite)
+        return figure
+
     def write(self, path):
         """Write the table as CSV, whole or not at all; an older one is replaced.
 

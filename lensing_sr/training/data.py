@@ -199,8 +199,8 @@ class ImageBatches:
     psf_fwhm : float
         arcsec, 0 where nothing is blurred.
     kernels : dict or callable, optional
-        The PSF of all images at each sampling, see `~lensing_sr.losses.observed.Observed`; by default a Gaussian of
-        ``psf_fwhm``.
+        The PSF at each sampling, see `~lensing_sr.losses.observed.Observed`: of all images, ``(k, k)``, or one an
+        image, ``(n, k, k)``; by default a Gaussian of ``psf_fwhm``.
     pixel_centres : bool
         Whether the images hold the brightness at pixel centres, as the reference simulations do.
     seed : int
@@ -313,8 +313,9 @@ class ImageBatches:
     def select(self, index, **settings):
         """The batches of some of the images; ``settings`` change what the new set does with them."""
         index = torch.as_tensor(np.asarray(index, dtype=np.int64))
-        names = ("batch_size", "psf_fwhm", "kernels", "pixel_centres", "seed", "shuffle", "augment")
-        settings = {name: getattr(self, name) for name in names} | settings
+        names = ("batch_size", "psf_fwhm", "pixel_centres", "seed", "shuffle", "augment")
+        kernels = None if self.kernels is None else functools.partial(_own_kernels, self.kernels, index=index)
+        settings = {name: getattr(self, name) for name in names} | {"kernels": kernels} | settings
         return ImageBatches(self._image[index], self._noise[index], self.pixel_scale, **settings)
 
     def split(self, fraction=0.8):
@@ -344,6 +345,8 @@ class ImageBatches:
     def _observed(self, index, turn=None):
         index = torch.from_numpy(index)
         image, noise, kernels = self._image[index], self._noise[index], self.kernels
+        if kernels is not None:
+            kernels = functools.partial(_own_kernels, kernels, index=index)
         if turn is not None:
             square = image.shape[1] == image.shape[2]
             image, noise = _turned(image, turn, square), _turned(noise, turn, square)
@@ -358,6 +361,12 @@ def _turned(image, turn, square):
     """One of the eight ways to lay a square down, of the four for a rectangle."""
     image = image.rot90(turn % 4 if square else 2 * (turn % 2), (-2, -1))
     return image.flip(-1) if turn >= 4 else image
+
+
+def _own_kernels(kernels, scale, *, index):
+    """Those of some of the images where each has its own, else that of all."""
+    kernel = kernels(scale) if callable(kernels) else kernels[scale]
+    return kernel[index] if kernel is not None and kernel.ndim == 3 else kernel
 
 
 def _turned_kernel(kernels, scale, *, turn, square):

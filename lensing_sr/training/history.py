@@ -49,6 +49,10 @@ class History:
     seconds: float
     stopped: str
 
+    def plot(self, path=None, *, title="", overwrite=False):
+        """Draw the curves, the best epoch marked; see `LearningCurves.plot`."""
+        return self.curves.plot(path, best_epoch=self.best_epoch, title=title, overwrite=overwrite)
+
 
 @dataclass
 class RunState:

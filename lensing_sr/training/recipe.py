@@ -46,6 +46,8 @@ class Recipe:
         One line on what is trained.
     seed : int
         Of weights, images and order.
+    begin : str
+        Network whose weights the training begins with (a name in the package, or a file); "" for random ones.
     tables : dict of {str: dict}
         ``network`` (settings of `lensing_sr.networks.build_network`); ``data`` (``simulator`` "reference" or
         "population" and its own settings, of which ``dark_matter`` may be several; ``batch_size``; ``images`` for a
@@ -69,6 +71,7 @@ class Recipe:
     text: str = field(repr=False)
     title: str
     seed: int
+    begin: str
     tables: dict = field(repr=False)
 
     def trainer(self, folder=None, *, device="auto", epochs=None, resume=False, progress=None):
@@ -100,6 +103,9 @@ class Recipe:
         settings = dict(self.tables["training"])
         with self._named("network"):
             network = build_network(self.tables["network"])
+        if self.begin:
+            with self._named("begin"):
+                _take_weights(network, self.begin)
         with self._named("data"):
             simulators = self._simulators(device)
             train, validation = self._batches(simulators)
@@ -113,6 +119,7 @@ class Recipe:
             tuning = tuning and FineTuning(tuning["epochs"], _schedule(tuning))
         images = json.dumps(self.tables["data"])
         facts = {"recipe": self.name, "title": self.title, "images": images, "loss": _one_line(loss)}
+        facts |= {"begin": self.begin} if self.begin else {}
         with self._named("training"):
             return Trainer(
                 network, loss, train, validation, monitors=monitors, fine_tuning=tuning, adversary=adversary,
@@ -184,7 +191,7 @@ class Recipe:
     @contextmanager
     def _named(self, table):
         """Errors name file and table."""
-        with _named(f"{self.name}.toml: [{table}]"):
+        with _named(f"{self.name}.toml: {table if table == 'begin' else f'[{table}]'}"):
             yield
 
 
@@ -243,7 +250,17 @@ def read_recipe(name):
     with _named(f"{path.name}:"):
         check_tables(tables)
     title = tables.pop("title", path.stem)
-    return Recipe(path.stem, text, title, tables.pop("seed"), tables)
+    return Recipe(path.stem, text, title, tables.pop("seed"), tables.pop("begin", ""), tables)
+
+
+def _take_weights(network, name):
+    """Give a network the weights of a trained one, which may have been trained otherwise but must be alike."""
+    held = load_network(name)
+    own, theirs = ({key: value.shape for key, value in one.state_dict().items()} for one in (network, held))
+    if own != theirs:
+        differing = min(key for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
+        raise InputError("network", f"must have weights that fit [network]; {differing!r} does not", repr(str(name)))
+    network.load_state_dict(held.state_dict())
 
 
 def _schedule(settings):

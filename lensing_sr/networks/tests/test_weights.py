@@ -191,9 +191,9 @@ def test_packaged_files_and_registry_agree():
         network = load_network(name)
         assert network.settings == read_metadata(FOLDER / entry.file)["settings"]
         assert network.response() > 1e-3
-        assert (FOLDER / entry.recipe).is_file()
-    in_all = sum((FOLDER / entry.file).stat().st_size for name, entry in REGISTRY.items() if "residual-cnn" in name)
-    assert in_all <= 6e6
+        assert (FOLDER / entry.recipe).is_file() and (FOLDER / f"{name}.log").is_file()
+    models = [f"residual-cnn-model{model}" for model in (1, 2, 3)]
+    assert sum((FOLDER / REGISTRY[name].file).stat().st_size for name in models) <= 6e6
 
 
 def test_no_pickle_anywhere():

@@ -7,11 +7,14 @@ import sys
 import astropy.units as u
 import numpy as np
 import pytest
+import torch
 from astropy.io import fits
 
 from lensing_sr import __version__
 from lensing_sr.errors import FitError, InputError
 from lensing_sr.instruments import instruments, load_instrument
+from lensing_sr.networks import build_network, file_sha256, save_network
+from lensing_sr.networks.registry import REGISTRY
 from lensing_sr.scripts import fits2sr
 from lensing_sr.tests.fake_result import make_result
 
@@ -131,6 +134,7 @@ def test_missing_image_fails_alone(tmp_path, monkeypatch, capsys):
         ("lens.fits ./lens.fits", "several images would be written to lens_sr.fits"),
         ("lens.fits --psf absent.fits", "--psf: there is no file absent.fits"),
         ("lens.fits --noise absent.fits,ERR", "--noise: there is no file absent.fits,ERR"),
+        ("lens.fits --method fit --network x", "--network: has no use with --method fit"),
         ("lens.fits --psf-oversampling 3", "give the kernel with --psf"),
         ("lens.fits --psf psf.fits --psf-oversampling 0", "--psf-oversampling: must be at least 1"),
         ("lens.fits --cutout here there 5", "--cutout: must be RA DEC SIZE"),
@@ -227,6 +231,30 @@ def test_instruments_are_listed(stub, capsys):
     assert stub.calls == []
 
 
+def test_networks_are_listed(stub, capsys):
+    assert fits2sr.main(["--network", "list"]) == 0
+    out, err = capsys.readouterr()
+    assert [text.split()[0] for text in out.splitlines()] == list(REGISTRY) and err == ""
+    assert stub.calls == []
+
+
+def test_a_network_goes_to_the_resolver(tmp_path, monkeypatch, capsys):
+    torch.manual_seed(1)
+    save_network(build_network({"network": "residual-cnn", "channels": 4, "blocks": 1}), tmp_path / "tiny.safetensors")
+    monkeypatch.chdir(tmp_path)
+    assert fits2sr.main(["--example", "--network", "tiny.safetensors", "--no-lens-light"]) == 0
+    header = fits.getheader("lensing_sr_example.fits")
+    assert (header["SRMETHOD"], header["SRNET"]) == ("network", "tiny")
+    assert header["SRWTSHA"] == file_sha256("tiny.safetensors")
+    capsys.readouterr()
+    for options, message in (
+        (["--network", "nothing"], "network: must be a path or one of those in the package"),
+        (["--method", "network"], "network: must be given for method='network'"),
+    ):
+        assert fits2sr.main(["--example", "--overwrite", *options]) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_unknown_instrument_lists_the_known(stub, tmp_path, capsys):
     assert fits2sr.main(["lens.fits", "--instrument", "euclid"]) == 2
     err = capsys.readouterr().err
@@ -320,7 +348,6 @@ def test_version_and_help(capsys, monkeypatch):
         "--catalogue",
         "--jobs",
         "--scheduler",
-        "--network",
         "--validate",
         "--source",
         "--no-potential",

@@ -2,6 +2,7 @@
 """``python -m lensing_sr.training`` as a user meets it."""
 
 import os
+import sys
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from lensing_sr.training.__main__ import main
 from lensing_sr.training.tests.test_recipe import written
 from lensing_sr.training.trainer import Trainer
 
-FILES = {"best.safetensors", "checkpoint.pt", "curves.csv", "recipe.toml", "training.log"}
+FILES = {"best.safetensors", "checkpoint.pt", "curves.csv", "curves.png", "recipe.toml", "training.log"}
 
 
 def test_a_run_and_its_continuation(tmp_path, capsys):
@@ -39,6 +40,12 @@ def test_the_folder_is_named_after_the_recipe(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main([str(written(tmp_path)), "--epochs", "1", "-q"]) == 0
     assert {one.name for one in (tmp_path / "tiny").iterdir()} == FILES
+
+
+def test_without_matplotlib_the_table_is_enough(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main([str(written(tmp_path)), "--output", str(tmp_path / "run"), "--epochs", "1", "-q"]) == 0
+    assert {one.name for one in (tmp_path / "run").iterdir()} == FILES - {"curves.png"}
 
 
 def test_list_shows_what_there_is(capsys):

@@ -204,8 +204,10 @@ def test_what_comes_with_the_package():
 def test_our_recipes_are_complete(name):
     recipe = read_recipe(name)
     data, training = recipe.tables["data"], recipe.tables["training"]
-    assert name.endswith(f"{recipe.tables['network']['network']}-model{data['model']}")
-    assert data["dark_matter"] == ["no_sub", "axion", "cdm"], "all three kinds of dark matter"
+    images = "population" if data["simulator"] == "population" else f"model{data['model']}"
+    assert name.endswith(f"{recipe.tables['network']['network']}-{images}")
+    if images != "population":
+        assert data["dark_matter"] == ["no_sub", "axion", "cdm"], "all three kinds of dark matter"
     assert re.match(r"# ([\d ]+) passes", recipe.text), "the first line says how many passes"
     passes = int(re.match(r"# ([\d ]+) passes", recipe.text)[1].replace(" ", ""))
     steps = training.get("steps") or int(0.8 * data.get("images", 0)) // data["batch_size"]

@@ -1,0 +1,118 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""What every method must be able to say of a batch of images, however it found the deflection."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+
+from lensing_sr.light.sersic import sersic_flux
+
+__all__ = ["Explanation", "Misfit", "Verdict", "misfit"]
+
+
+class Misfit(NamedTuple):
+    """How far a model is from the data where the arcs are.
+
+    Attributes
+    ----------
+    arc_chi2 : float
+        Reduced chi-square there; 1 where there are no arcs.
+    missed : float
+        Power of the residual above that of noise, over that of the arcs.
+    """
+
+    arc_chi2: float
+    missed: float
+
+
+class Verdict(NamedTuple):
+    """How good an explanation of one image is.
+
+    Attributes
+    ----------
+    chi2 : float
+        Reduced chi-square over the fit region.
+    evidence : float
+        ln of the evidence ratio of a lens over no lens; NaN if not computed.
+    flags : tuple of str
+        Reasons not to trust it.
+    """
+
+    chi2: float
+    evidence: float
+    flags: tuple
+
+
+class Explanation(ABC):
+    """Lens, source and light behind a batch of images, in the frame of each image; flux as in the image.
+
+    Attributes
+    ----------
+    supersampling : "auto" or int
+        How finely light must be sampled; "auto" refines each pixel as far as the noise can tell.
+    """
+
+    supersampling = "auto"
+
+    @property
+    @abstractmethod
+    def sky(self):
+        """Level of the sky, flux a pixel, ``(images,)``."""
+
+    @abstractmethod
+    def render(self, formation, tolerance):
+        """Arcs and lens light, as the detector behind `formation` sees them, ``(images, rows, columns)`` each.
+
+        ``tolerance`` is that of `lensing_sr.fit.rendering.render`, None for the formation's own samples.
+        """
+
+    @abstractmethod
+    def deflection(self, x, y):
+        """(alpha_x, alpha_y) in arcsec at positions of shape ``(rows, columns)``, ``(images, rows, columns)`` each."""
+
+    @abstractmethod
+    def variance(self, i, formation):
+        """Variance of arcs and light of image i on the pixels of `formation`, ``(rows, columns)``."""
+
+    @abstractmethod
+    def values(self, i):
+        """Parameters of image i and their errors, two dictionaries; amplitude in flux per arcsec^2."""
+
+    @abstractmethod
+    def verdict(self, i, values):
+        """`Verdict` on image i, whose parameters are ``values``."""
+
+    @abstractmethod
+    def history(self, i):
+        """What was done to image i, a text a step."""
+
+    @staticmethod
+    def magnification(values, arcs):
+        """Flux of the arcs over that of the source; 0 without a source."""
+        amplitude, r_eff, n = (torch.tensor(values[name], dtype=torch.float64) for name in ("amplitude", "r_eff", "n"))
+        source_flux = float(sersic_flux(amplitude, r_eff, n))
+        return float(arcs.sum()) / source_flux if source_flux > 0 else 0.0
+
+
+def misfit(data, model, arcs, weight, temperature=1.0):
+    """Compare a model with the data where its arcs stand out.
+
+    Parameters
+    ----------
+    data, model, arcs, weight : torch.Tensor
+        Image, model, the arcs in it, and 1 / sigma, ``(rows, columns)``.
+    temperature : float or torch.Tensor
+        By how much chi-square is too large for correlated noise.
+
+    Returns
+    -------
+    Misfit
+    """
+    weight = weight * torch.as_tensor(temperature).to(weight).sqrt()
+    normalised = (data - model) * weight
+    bright = (arcs * weight > 1.0) & (weight > 0)
+    if not bool(bright.any()):
+        return Misfit(1.0, 0.0)
+    power, arc_power = normalised[bright].square(), (arcs * weight)[bright].square()
+    return Misfit(float(power.mean()), float((power - 1.0).sum() / arc_power.sum()))
