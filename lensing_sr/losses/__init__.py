@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = attach(
         "positivity": ("Positivity",),
         "variation": ("VariationDensity",),
         "curl": ("Curl",),
+        "compactness": ("Compactness",),
         "adversarial": ("Adversarial",),
         "features": ("FeatureLoss",),
         "schedules": ("Constant", "CosineDecay", "ExponentialDecay", "LinearDecay", "build_schedule"),

@@ -35,7 +35,7 @@ class Likelihood(Term):
     Notes
     -----
     The term that says what the data say; it is not the reference method's.  Use it always; from a random start
-    together with `SourceLoss` or `VariationDensity`, because behind a wrong deflection the best source is a large
+    together with `Compactness` or `SourceLoss`, because behind a wrong deflection the best source is a large
     blob, whose gradient is weak.
 
     Examples

@@ -7,6 +7,7 @@ import torch
 
 from lensing_sr.errors import InputError
 from lensing_sr.losses.adversarial import Adversarial
+from lensing_sr.losses.compactness import Compactness
 from lensing_sr.losses.curl import Curl
 from lensing_sr.losses.features import FeatureLoss
 from lensing_sr.losses.image import ImageLoss
@@ -28,6 +29,7 @@ TERMS = {
     "positivity": Positivity,
     "variation": VariationDensity,
     "curl": Curl,
+    "compactness": Compactness,
     "adversarial": Adversarial,
     "features": FeatureLoss,
 }

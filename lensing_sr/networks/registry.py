@@ -30,6 +30,11 @@ class RegisteredWeights(NamedTuple):
 
 #: The networks by name, as in "residual-cnn-model3".
 REGISTRY = {
+    "residual-cnn-model2": RegisteredWeights(
+        "residual-cnn-model2.safetensors",
+        "a181767fc1db2af98eed160fd66e68e0de4bc1ea1a80dee74fd369e1d72d7378",
+        "residual-cnn-model2.toml",
+    ),
     "residual-cnn-model3": RegisteredWeights(
         "residual-cnn-model3.safetensors",
         "210602b63020e1e944645a7d9b12c61ac24ac93ceb6b451871c5cfc2f920dc66",

@@ -21,7 +21,7 @@ from lensing_sr.simulation._members import LENS_NUMBERS, MEMBER_UNITS, Settings,
 from lensing_sr.simulation._painter import MEASURED_UNITS, PARTS, Painter
 from lensing_sr.simulation._simulator import Simulator
 from lensing_sr.simulation.detector import REACH, correlated, correlation_taps
-from lensing_sr.simulation.laws import LogUniform
+from lensing_sr.simulation.laws import LogUniform, Uniform
 from lensing_sr.simulation.presets import PRESETS, Field, preset
 from lensing_sr.simulation.randomness import Streams
 from lensing_sr.simulation.scene import Canvas
@@ -77,6 +77,10 @@ class LensPopulation(Simulator):
     arc_sn : tuple of float, optional
         A stratum (low, high): the arcs' total signal-to-noise ratio (`lensing_sr.simulation.selection`) is then
         log-uniform in it; by default the preset's law.
+    theta_E : tuple of float, optional
+        Einstein radii (low, high) in arcsec, uniform between the two; by default the preset's law.
+    gamma : float, optional
+        Slope of every lens, 2 is isothermal; by default the preset's law.
     psf_fwhm : float or tuple of float, optional
         FWHM of the PSF in arcsec, or a range in which it is log-uniform; by default the instrument's.
     device : str or torch.device
@@ -128,7 +132,7 @@ class LensPopulation(Simulator):
     def __init__(
         self, instrument="euclid-vis", *, seed=0, preset="broad", scale=2, shape=None, lumpiness=1.0, lens_light=True,
         neighbours=True, psf_error=True, correlated_noise=None, dark_matter="no_sub", negatives=0.0, arc_sn=None,
-        psf_fwhm=None, device="cpu", dtype=torch.float32,
+        theta_E=None, gamma=None, psf_fwhm=None, device="cpu", dtype=torch.float32,
     ):  # fmt: skip
         self.instrument = load_instrument(instrument)
         check_choice(preset, PRESETS, "preset")
@@ -142,6 +146,8 @@ class LensPopulation(Simulator):
         self.negatives = _number(negatives, "negatives", 0.0, 1.0)
         self.lens_light, self.neighbours, self.psf_error = lens_light, neighbours, psf_error
         self.dark_matter, self.arc_sn = dark_matter, None if arc_sn is None else _range(arc_sn, "arc_sn", 1.0)
+        self.theta_E = None if theta_E is None else _range(theta_E, "theta_E", 1e-6)
+        self.gamma = None if gamma is None else _number(gamma, "gamma", 1.2, 2.8)
         self.device, self.dtype = torch.device(device), dtype
         self.psf_fwhm = self._psf_range(psf_fwhm)
         pixel = self.instrument.pixel_scale
@@ -197,11 +203,27 @@ class LensPopulation(Simulator):
                 raise InputError("correlated_noise", "must be a number or several of them", "nothing")
             choices = tuple(_number(value, "correlated_noise", 0.0, 0.95) for value in choices)
             laws = dataclasses.replace(laws, correlated_noise=choices)
-        return laws if self.arc_sn is None else dataclasses.replace(laws, arc_sn=LogUniform(*self.arc_sn))
+        if self.arc_sn is not None:
+            laws = dataclasses.replace(laws, arc_sn=LogUniform(*self.arc_sn))
+        return dataclasses.replace(laws, laws={**laws.laws, **self._lenses()})
+
+    def _lenses(self):
+        """Laws of the lenses that the user asks for."""
+        asked = {}
+        if self.theta_E is not None:
+            widest = 0.375 * self.instrument.pixel_scale * min(self.shape)
+            if self.theta_E[1] > widest:
+                rule = f"must be at most {widest:.3g} arcsec, 0.75 of half the field"
+                raise InputError("theta_E", rule, self.theta_E[1], "ask for more pixels")
+            asked["theta_E"] = Uniform(*self.theta_E)
+        if self.gamma is not None:
+            asked["gamma"] = Uniform(self.gamma, self.gamma)
+        return asked
 
     def __repr__(self):
         facts = {"instrument": self.instrument.name, "preset": self.preset.name, "shape": self.shape}
         facts |= {"dark_matter": self.dark_matter, "negatives": self.negatives, "arc_sn": self.arc_sn}
+        facts |= {"theta_E": self.theta_E, "gamma": self.gamma}
         return make_repr(self, facts | {"seed": self.seed, "device": str(self.device)})
 
     @property

@@ -13,10 +13,14 @@ from astropy.wcs import WCS
 from lensing_sr import DeflectionField, LensImage, LensingSuperResolver, PixelGrid, SersicSource
 from lensing_sr.errors import InputError, LensingSRWarning
 from lensing_sr.losses import Deflection
+from lensing_sr.metrics.interpolation import baselines
 from lensing_sr.metrics.scores import psnr
-from lensing_sr.networks import build_network, file_sha256
+from lensing_sr.networks import average_symmetries, build_network, file_sha256
 from lensing_sr.networks._layers import pixel_offsets
 from lensing_sr.networks.deflection_network import DeflectionNetwork
+from lensing_sr.networks.registry import REGISTRY
+from lensing_sr.simulation import ReferenceSimulator
+from lensing_sr.training.calibration import calibrated
 
 PIXEL, THETA_E = 0.1, 1.1
 SMALL = {"network": "residual-cnn", "channels": 4, "blocks": 1, "scaling": "snr", "inputs": ["r"], "norm": "group"}
@@ -173,6 +177,52 @@ def test_lens_light_is_flagged(resolver):
 
     seeing = LensingSuperResolver(network=resolver.network)
     assert "lens light not modelled" in seeing.super_resolve(load_example()).quality.flags
+
+
+# -- what comes with the package --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [name for name in REGISTRY if "-model" in name])
+def test_our_networks_beat_interpolation(name):
+    """On fresh draws without noise; medians of a few images, so the margin asked for is small."""
+    model = int(name[-1])
+    keys = ("LR", "HR_model", "exp_time_LR", "bkg_rms_LR", "psf_fwhm", "pixscale_LR")
+    drawn = ReferenceSimulator(model, "no_sub").draw(5, seed=77, keys=keys)
+    exposure = drawn["exp_time_LR"]
+    if model == 1:
+        image, background = drawn["LR"] / exposure[:, None, None], drawn["bkg_rms_LR"] / exposure
+        flux, noise = calibrated(image, exposure, background, clipped_sky=True, photon_draws=2)
+    else:
+        flux, noise = calibrated(drawn["LR"], exposure, drawn["bkg_rms_LR"])
+    fwhm, pixel = (float(drawn[key][0]) for key in ("psf_fwhm", "pixscale_LR"))
+    psf = fwhm * u.arcsec if fwhm else None
+    images = [
+        LensImage(one.double().numpy(), noise=sigma.double().numpy(), psf=psf, pixel_scale=pixel)
+        for one, sigma in zip(flux, noise, strict=True)
+    ]
+    resolver = LensingSuperResolver.from_pretrained(name, lens_light=False, supersampling=1)
+    truth = drawn["HR_model"].double().numpy()
+    ours = np.median(psnr(np.array([one.image.data for one in resolver.super_resolve_many(images)]), truth))
+    best = max(np.median(psnr(images, truth)) for images in baselines(flux.double().numpy(), 2).values())
+    assert ours > best + 1.0
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_our_networks_answer_to_their_image(name):
+    """A lens, another lens, the first one turned, and noise: four answers; that to the turned one is turned."""
+    network = LensingSuperResolver(network=name, lens_light=False).network
+    drawn = ReferenceSimulator(3, "no_sub").draw(2, seed=5, keys=("LR", "bkg_rms_LR"))
+    sigma = drawn["bkg_rms_LR"].float()[:, None, None]
+    noise = sigma[:1] * torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(1))
+    images = torch.cat([drawn["LR"], drawn["LR"][:1].rot90(1, (-2, -1)), noise])
+    sigma = torch.cat([sigma, sigma[:1], sigma[:1]])
+    mean, _ = average_symmetries(network, images, pixel_scale=0.08, psf_fwhm=0.08, noise=sigma)
+    for i in range(4):
+        for j in range(i):
+            difference = torch.hypot(mean.alpha_x[i] - mean.alpha_x[j], mean.alpha_y[i] - mean.alpha_y[j])
+            assert float(difference.square().mean().sqrt()) > 1e-3, f"{i} and {j}"
+    radial = torch.hypot(mean.alpha_x, mean.alpha_y)
+    torch.testing.assert_close(radial[0].rot90(1), radial[2], rtol=0, atol=1e-4)
 
 
 # -- learning ---------------------------------------------------------------------------------------------------------

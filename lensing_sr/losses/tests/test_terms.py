@@ -1,12 +1,14 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """Laws of the terms: their derivatives are right, they know truth from error, and nothing makes them NaN."""
 
+import math
+
 import pytest
 import torch
 
 from lensing_sr.errors import InputError
 from lensing_sr.losses import (
-    Curl, Deflection, FeatureLoss, ImageLoss, IntensityConservation, Likelihood, Observed, Positivity, Reconstruction,
+    Compactness, Curl, Deflection, FeatureLoss, ImageLoss, IntensityConservation, Likelihood, Observed, Positivity, Reconstruction,
     SourceLoss, VariationDensity,
 )  # fmt: skip
 from lensing_sr.losses.term import Term, in_noise, min_max
@@ -34,6 +36,7 @@ PLAIN = (
     VariationDensity(),
     VariationDensity("cartesian"),
     Curl(),
+    Compactness(),
     FeatureLoss(extractor(), fit="peak", psf=False),
 )
 #: Terms through the full fit, whose optimum is known to the fit's tolerance.
@@ -179,6 +182,20 @@ def test_curl_and_positivity_of_known_fields():
     assert float(Positivity()(inward)) == pytest.approx(float(inward.alpha_r().square().mean()))
 
 
+def test_compactness_knows_a_lens_from_far_away():
+    observed, alpha = scene((48, 48), 0.08, noise=0.05, seed=1)
+    values = {f: float(Compactness()(Reconstruction(observed, scaled(alpha, f)))) for f in (0.0, 0.3, 0.6, 1.0, 1.4, 2.0)}
+    assert values[0.0] == pytest.approx(0.0, abs=1e-6)
+    assert values[0.0] > values[0.3] > values[0.6] > values[1.0] < values[1.4] < values[2.0]
+    # a sheet of mass brings everything together: the trap that the class warns of
+    x, y = Reconstruction(observed, alpha).positions(2)
+    sheet = Deflection(*(c.expand_as(alpha.alpha_x) for c in (x, y)))
+    assert float(Compactness()(Reconstruction(observed, sheet))) == pytest.approx(math.log(1e-4), abs=0.1)
+    # the unit of the flux means nothing
+    brighter = Observed(7.0 * observed.image, 7.0 * observed.noise, observed.pixel_scale, observed.psf_fwhm)
+    assert float(Compactness()(Reconstruction(brighter, alpha))) == pytest.approx(values[1.0])
+
+
 def test_units():
     image = torch.tensor([[[1.0, 3.0], [2.0, 5.0]], [[4.0, 4.0], [4.0, 4.0]]])
     scaled_image = min_max(image)
@@ -216,7 +233,7 @@ def test_settings_are_checked_and_shown():
     for wrong in (
         lambda: SourceLoss(fit="best"), lambda: SourceLoss(source="magic"), lambda: SourceLoss(units="mag"),
         lambda: ImageLoss(units="mag"), lambda: Likelihood(fit=1), lambda: IntensityConservation("gas"),
-        lambda: Positivity("mass"), lambda: VariationDensity("spherical"),
+        lambda: Positivity("mass"), lambda: VariationDensity("spherical"), lambda: Compactness(0.0),
     ):  # fmt: skip
         with pytest.raises(InputError):
             wrong()

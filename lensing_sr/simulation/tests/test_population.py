@@ -138,6 +138,16 @@ def test_strata_hold_the_arcs_that_are_asked_for(preset):
     assert np.abs(spread - (np.arange(40) + 0.5) / 40).max() < 0.26  # Kolmogorov and Smirnov, 1 % for 40
 
 
+def test_einstein_radii_and_slope_as_asked():
+    drawn = LensPopulation(**SMALL, theta_E=(0.5, 1.6), gamma=2.0).draw(200, seed=3, keys=("theta_E", "gamma", "q"))
+    share = np.sort((drawn["theta_E"].numpy() - 0.5) / 1.1)
+    assert share[0] >= 0.0 and share[-1] <= 1.0
+    assert np.abs(share - (np.arange(200) + 0.5) / 200).max() < 0.12  # Kolmogorov-Smirnov, 1 %
+    assert bool((drawn["gamma"] == 2.0).all())
+    # the rest of a lens stays what it was
+    assert torch.equal(drawn["q"], LensPopulation(**SMALL).draw(200, seed=3, keys=("q",))["q"])
+
+
 def test_noise_is_as_large_as_its_map_says():
     drawn = LensPopulation(**SMALL, correlated_noise=0.0).draw(24, keys=("LR", "LR_model", "noise"))
     pull = ((drawn["LR"] - drawn["LR_model"]) / drawn["noise"]).double()
@@ -343,6 +353,9 @@ def test_preset_deviates_are_standard_normal_numbers_of_the_streams():
         ({"negatives": 1.2}, "negatives: must be a number from 0 to 1"),
         ({"arc_sn": (60, 30)}, "arc_sn: must be growing"),
         ({"arc_sn": 30}, "arc_sn: must be two numbers"),
+        ({"theta_E": (1.0, 0.5)}, "theta_E: must be growing"),
+        ({"theta_E": (0.5, 9.0)}, "theta_E: must be at most .* arcsec, 0.75 of half the field"),
+        ({"gamma": 3.0}, "gamma: must be a number from 1.2 to 2.8"),
         ({"correlated_noise": 1.0}, "correlated_noise: must be a number from 0 to 0.95"),
         ({"correlated_noise": ()}, "correlated_noise: must be a number or several"),
         ({"dark_matter": "wimp"}, "dark_matter: must be"),
