@@ -36,6 +36,8 @@ PRIOR_WIDTHS = (2.0, 1.5, 0.5)
 START_SNR = 2.0
 #: Steps of the second differences, in r_eff for the position, else absolute.
 STEP = 2e-3
+#: Squared signal-to-noise ratio of a source of unit brightness below which float32 sees no light of it.
+FAINT = 1e-19
 #: Gain in chi-square that a last step may promise; more means that the fit is not there yet.
 CLOSE = 0.1
 #: The curvature's share of Gauss and Newton's below which the latter is trusted more.
@@ -204,9 +206,8 @@ class SersicProblem:
         weight = self.weight[index]
         scaled = model * weight
         own = (scaled * scaled).sum((1, 2))
-        # an image without light in the field has no amplitude; float32 squares of faint light must not underflow to it
-        tiny = torch.finfo(own.dtype).tiny ** 0.5
-        return ((scaled * self.image[index] * weight).sum((1, 2)) / own.clamp_min(tiny)).clamp_min(0.0)
+        # an image without light in the field has no amplitude
+        return ((scaled * self.image[index] * weight).sum((1, 2)) / own.clamp_min(FAINT)).clamp_min(0.0)
 
     @torch.no_grad()
     def start(self):
@@ -303,8 +304,11 @@ class SersicProblem:
         data = (self.image[index] * weight).flatten(1)
         model = columns[:, 0]
         gram = (columns @ columns.mT).double()
-        own = gram[:, 0, 0].clamp_min(1e-200)
-        amplitude = ((model * data).sum(1).double() / own).clamp_min(0.0)
+        own = gram[:, 0, 0]
+        # a source that leaves no light in the field explains nothing; its squares underflow
+        seen = own > FAINT
+        own = torch.where(seen, own, 1.0)
+        amplitude = torch.where(seen, (model * data).sum(1).double() / own, 0.0).clamp_min(0.0)
         left = data - amplitude.to(data)[:, None] * model
         slope = (columns @ left[:, :, None])[:, 1:, 0].double()
         cross = gram[:, 0, 1:]

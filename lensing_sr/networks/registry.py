@@ -30,6 +30,11 @@ class RegisteredWeights(NamedTuple):
 
 #: The networks by name, as in "residual-cnn-model3".
 REGISTRY = {
+    "residual-cnn-model1": RegisteredWeights(
+        "residual-cnn-model1.safetensors",
+        "02d333715c94adb276037c00b89095cc38a3e1a977d4adfd57e95af9559cf07f",
+        "residual-cnn-model1.toml",
+    ),
     "residual-cnn-model2": RegisteredWeights(
         "residual-cnn-model2.safetensors",
         "a181767fc1db2af98eed160fd66e68e0de4bc1ea1a80dee74fd369e1d72d7378",

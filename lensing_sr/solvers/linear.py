@@ -29,8 +29,13 @@ def solve_spd(matrix, rhs):
     Returns
     -------
     torch.Tensor
-        Solution of shape ``(batch, n, k)``.
+        Solution of shape ``(batch, n, k)``; NaN for a system that is not finite.
     """
+    finite = torch.isfinite(matrix).all(dim=(1, 2)) & torch.isfinite(rhs).all(dim=(1, 2))
+    if not bool(finite.all()):  # LAPACK would stop for all because of one
+        solution = torch.full_like(rhs, torch.nan)
+        solution[finite] = solve_spd(matrix[finite], rhs[finite])
+        return solution
     diagonal = matrix.diagonal(dim1=-2, dim2=-1)
     ridge = 0.0
     for _ in range(6):

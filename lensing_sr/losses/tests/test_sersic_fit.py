@@ -172,3 +172,17 @@ def test_images_without_light_get_a_source_without_light():
         assert float(reconstruction.fit().amplitude.detach()) == 0.0
         assert float(reconstruction.relensed(2).detach().abs().sum()) == 0.0
         assert torch.isfinite(reconstruction.fit().parameters).all()
+
+
+def test_a_source_whose_light_never_arrives_has_no_pull():
+    """At a corner of its bounds, far from all rays, the square of its light is no float32 any more."""
+    observed, alpha = scene((24, 24), 0.1, noise=0.05, seed=1)
+    reconstruction = Reconstruction(observed.to(dtype=torch.float32), alpha)
+    problem = reconstruction._problem()
+    problem.prior = problem._prior(problem.start())
+    corner = torch.where(torch.arange(6) == 1, problem.upper, problem.lower)[None]
+    corner[:, 2] = np.log(0.05)
+    p, cost, gradient, curvature = problem._evaluate(corner, torch.tensor([0]))
+    assert all(bool(torch.isfinite(value).all()) for value in (cost, gradient, curvature))
+    data = (problem.image * problem.weight).double().square().sum()
+    assert cost[0] >= data * (1.0 - 1e-5)

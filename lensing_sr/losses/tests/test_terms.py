@@ -8,8 +8,8 @@ import torch
 
 from lensing_sr.errors import InputError
 from lensing_sr.losses import (
-    Compactness, Curl, Deflection, FeatureLoss, ImageLoss, IntensityConservation, Likelihood, Observed, Positivity, Reconstruction,
-    SourceLoss, VariationDensity,
+    Compactness, Curl, Deflection, FeatureLoss, ImageLoss, IntensityConservation, Likelihood, Observed, Positivity,
+    Reconstruction, SourceLoss, VariationDensity,
 )  # fmt: skip
 from lensing_sr.losses.term import Term, in_noise, min_max
 from lensing_sr.losses.tests.scenes import Channel, directions, reference, scaled, scene, slopes
@@ -184,7 +184,8 @@ def test_curl_and_positivity_of_known_fields():
 
 def test_compactness_knows_a_lens_from_far_away():
     observed, alpha = scene((48, 48), 0.08, noise=0.05, seed=1)
-    values = {f: float(Compactness()(Reconstruction(observed, scaled(alpha, f)))) for f in (0.0, 0.3, 0.6, 1.0, 1.4, 2.0)}
+    factors = (0.0, 0.3, 0.6, 1.0, 1.4, 2.0)
+    values = {f: float(Compactness()(Reconstruction(observed, scaled(alpha, f)))) for f in factors}
     assert values[0.0] == pytest.approx(0.0, abs=1e-6)
     assert values[0.0] > values[0.3] > values[0.6] > values[1.0] < values[1.4] < values[2.0]
     # a sheet of mass brings everything together: the trap that the class warns of

@@ -69,3 +69,12 @@ def test_solve_spd_survives_a_singular_matrix():
     singular = torch.ones(1, 3, 3, dtype=torch.float64)
     solution = solve_spd(singular, torch.ones(1, 3, 1, dtype=torch.float64))
     torch.testing.assert_close(singular @ solution, torch.ones(1, 3, 1, dtype=torch.float64), rtol=0, atol=1e-3)
+
+
+def test_solve_spd_leaves_the_others_alone_where_one_is_not_finite():
+    matrix = torch.eye(3, dtype=torch.float64).repeat(3, 1, 1) * 2.0
+    rhs = torch.ones(3, 3, 1, dtype=torch.float64)
+    matrix[0, 1, 1], rhs[2, 0] = torch.nan, torch.inf
+    solution = solve_spd(matrix, rhs)
+    torch.testing.assert_close(solution[1], rhs[1] / 2.0)
+    assert solution[[0, 2]].isnan().all()
