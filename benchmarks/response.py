@@ -12,11 +12,12 @@ bias         mean of predicted less true, arcsec.
 scatter      rms of predicted less true about that bias, arcsec.
 spread       standard deviation of what is predicted, arcsec (of the true ones in the first line).
 
-Beside every network stands itself before its training.  *light* is no network: the mean distance of the light from the
-centre, by a straight line that was fitted to the truth of other draws.  *theta_E* is the true Einstein radius itself,
-so what a network would reach that knows it and nothing else.
+A network's field is averaged over the eight turned and mirrored images, as the resolver does it; *not averaged* is that
+of the image as it lies.  Beside every network stands itself before its training.  *light* is no network: the mean
+distance of the light from the centre, by a straight line that was fitted to the truth of other draws.  *theta_E* is the
+true Einstein radius itself, so what a network would reach that knows it and nothing else.
 
-The published architecture under the same images, loss and passes is trained by
+The published architecture (half as wide) on the same images and with the same terms in the loss is trained by
 
     python -m lensing_sr.training published-residual-cnn-population --output published-population
 
@@ -31,7 +32,7 @@ import torch
 
 from benchmarks.fresh import draw_fresh
 from lensing_sr.errors import InputError
-from lensing_sr.networks import build_network, load_network, read_metadata
+from lensing_sr.networks import average_symmetries, build_network, load_network, read_metadata
 from lensing_sr.networks.registry import REGISTRY
 from lensing_sr.training import read_recipe
 
@@ -39,6 +40,8 @@ from lensing_sr.training import read_recipe
 RECIPE = "residual-cnn-population"
 #: arcsec; lenses that are scored
 RADII = (0.5, 1.6)
+#: after the name of a network whose prediction is not averaged
+PLAIN = ", not averaged"
 #: what a network with global context must reach
 REQUIRED = 0.95
 #: images drawn, and shown to a network, at once
@@ -76,17 +79,16 @@ def mean_deflection(alpha_x, alpha_y):
     return torch.hypot(alpha_x.double(), alpha_y.double()).mean(dim=(-2, -1))
 
 
-@torch.no_grad()
 def predict(network, batches):
-    """Mean of |alpha| that a network gives, ``(count,)``."""
+    """Mean of |alpha| of the averaged field, and of the field of the image as it lies, each ``(count,)``."""
     network.eval()
     parts = []
     for observed in batches:
-        field = network(
-            observed.image, pixel_scale=observed.pixel_scale, psf_fwhm=observed.psf_fwhm, noise=observed.noise
+        mean, copies = average_symmetries(
+            network, observed.image, pixel_scale=observed.pixel_scale, psf_fwhm=observed.psf_fwhm, noise=observed.noise
         )
-        parts.append(mean_deflection(*field))
-    return torch.cat(parts)
+        parts.append((mean_deflection(*mean), mean_deflection(*(alpha[:, 0] for alpha in copies))))
+    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
 
 def light_radius(batches):
@@ -177,7 +179,8 @@ def main(arguments=None):
     design = torch.stack([there, torch.ones_like(there)], dim=1)
     line = torch.linalg.lstsq(design, known["mean"][:, None]).solution[:, 0]
     predictions["light"] = line[0] * radius + line[1]
-    predictions |= {name: predict(network, batches) for name, network in networks.items()}
+    for name, network in networks.items():
+        predictions[name], predictions[f"{name}{PLAIN}"] = predict(network, batches)
     columns = list(score(truth, truth))
     width = max(map(len, predictions)) + 2
     print(" " * width + "".join(f"{column:>13}" for column in columns))

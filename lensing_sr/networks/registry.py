@@ -45,4 +45,24 @@ REGISTRY = {
         "210602b63020e1e944645a7d9b12c61ac24ac93ceb6b451871c5cfc2f920dc66",
         "residual-cnn-model3.toml",
     ),
+    "rcan-model3": RegisteredWeights(
+        "rcan-model3.safetensors",
+        "afede79630d7420fcf37247fa1f1fb9d98ef44557e89b744448c28767240d626",
+        "rcan-model3.toml",
+    ),
+    "srgan-model3": RegisteredWeights(
+        "srgan-model3.safetensors",
+        "c0a37f83c9ea8f611eb602cff9f954a633bb9b064d42993c62788228a68af6af",
+        "srgan-model3.toml",
+    ),
+    "feature-srgan-model3": RegisteredWeights(
+        "feature-srgan-model3.safetensors",
+        "b7b6f5ea5ca19b3c4d5dc8c462c029db8ee23359f2605c0cde0d393bd2a704cf",
+        "feature-srgan-model3.toml",
+    ),
+    "residual-cnn-population": RegisteredWeights(
+        "residual-cnn-population.safetensors",
+        "51546893aab5cd04ddc99d11f399c0a9c3eb72db7742d45ceeda02812deadcf0",
+        "residual-cnn-population.toml",
+    ),
 }
