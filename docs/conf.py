@@ -17,9 +17,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "2")
 from sphinx_astropy.conf.v3 import *  # noqa: E402, F401, F403
 from sphinx_astropy.conf.v3 import exclude_patterns, extensions, intersphinx_mapping, rst_epilog  # noqa: E402
 
+import ablation_table  # noqa: E402
 import instrument_table  # noqa: E402
-import reference_table  # noqa: E402
 import network_table  # noqa: E402
+import reference_table  # noqa: E402
 
 import lensing_sr  # noqa: E402
 from lensing_sr.scripts.fits2sr import build_parser  # noqa: E402
@@ -65,6 +66,7 @@ HELP = textwrap.indent(build_parser().format_help(), "    ")
 (GENERATED / "reference_provenance.inc").write_text(reference_table.provenance())
 (GENERATED / "reference_fair.inc").write_text(reference_table.overview("fair_psnr"))
 (GENERATED / "reference_stretched.inc").write_text(reference_table.overview("clean_psnr"))
+(GENERATED / "ablation.inc").write_text(ablation_table.table())
 (GENERATED / "reference_cells.inc").write_text(reference_table.cells())
 
 plot_formats = [("png", 150)]
