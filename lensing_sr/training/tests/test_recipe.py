@@ -9,6 +9,7 @@ import torch
 
 from lensing_sr.errors import InputError
 from lensing_sr.losses.published import PUBLISHED
+from lensing_sr.networks import build_network, save_network
 from lensing_sr.simulation import ReferenceSimulator
 from lensing_sr.training import ConstantRate, ImageBatches, SimulatedBatches, WarmupCosine, list_recipes, read_recipe
 
@@ -143,7 +144,7 @@ def test_adversarial_recipes_train(tmp_path, network):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("seed = 5", "sead = 5", r"tiny.toml: sead: is not a known key; known are title, seed, network"),
+        ("seed = 5", "sead = 5", r"tiny.toml: sead: is not a known key; known are title, seed, begin, network"),
         ("seed = 5", "seed = 1.5", "tiny.toml: seed: must be a whole number, got 1.5"),
         ("seed = 5", "", "tiny.toml: seed: must be given"),
         ("channels = 4", "chanels = 4", r"tiny.toml: \[network\] chanels: is not a known key; known are network, chan"),
@@ -187,6 +188,23 @@ def test_errors_of_what_is_made_name_the_file_too(tmp_path, old, new, message):
     recipe = read_recipe(written(tmp_path, (old, new)))
     with pytest.raises(InputError, match=message):
         recipe.trainer(device="cpu")
+
+
+def test_a_training_may_begin_with_trained_weights(tmp_path):
+    settings = {"network": "residual-cnn", "channels": 4, "blocks": 1}
+    held = build_network(settings)
+    save_network(held, tmp_path / "held.safetensors", dtype=torch.float32)
+    begin = ("seed = 5", f'seed = 5\nbegin = "{tmp_path / "held.safetensors"}"')
+    trainer = read_recipe(written(tmp_path, begin)).trainer(device="cpu")
+    ours, theirs = trainer.network.state_dict(), held.state_dict()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert "held" in trainer.facts["begin"]
+    wider = read_recipe(written(tmp_path, begin, ("channels = 4", "channels = 8")))
+    with pytest.raises(InputError, match="tiny.toml: begin network: must have weights that fit"):
+        wider.trainer(device="cpu")
+    lost = read_recipe(written(tmp_path, ("seed = 5", 'seed = 5\nbegin = "lost.safetensors"')))
+    with pytest.raises(InputError, match="tiny.toml: begin network: must be an existing file"):
+        lost.trainer(device="cpu")
 
 
 def test_unknown_recipes_name_the_known_ones():
