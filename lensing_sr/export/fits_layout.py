@@ -51,7 +51,7 @@ KEYWORDS = {
     "scale": ("SRSCALE", "input pixels over output pixels, per axis"),
     "method": ("SRMETHOD", "how the deflection was found"),
     "network": ("SRNET", "network that proposed it, if any"),
-    "weights_sha256": ("SRWTSHA", ""),  # a SHA-256 leaves no room for a comment
+    "weights_sha256": ("SRWTSHA", "SHA-256 of the weights"),
     "seed": ("SRSEED", "seed of the random numbers"),
     "time_s": ("SRTIME", "[s] spent in super_resolve"),
     "chi2": ("CHI2RED", "reduced chi-square, after NOISESCL"),
@@ -183,6 +183,13 @@ def _card_value(value):
     return int(value)
 
 
+def _card(value, comment):
+    """Value and comment, without the comment where a text leaves no room for it (longer ones go on in more cards)."""
+    room = 80 - len("KEYWORD = '' / ")
+    alone = isinstance(value, str) and len(value.replace("'", "''")) <= 68
+    return (value, "") if alone and len(value.replace("'", "''")) + len(comment) > room else (value, comment)
+
+
 def _copied(header):
     """The cards of an input header that still hold for the output."""
     kept = fits.Header()
@@ -276,7 +283,7 @@ def build_hdus(images, values, *, grids, deflection=None, parameters=None, psf=N
     primary.header["BUNIT"] = (_unit_text(image.unit), "unit of the images")
     for field, (keyword, comment) in KEYWORDS.items():
         if field in values:
-            primary.header[keyword] = (_card_value(values[field]), comment)
+            primary.header[keyword] = _card(_card_value(values[field]), comment)
     for step in history:
         primary.header.add_history(_text(step))
     hdus = fits.HDUList([primary])

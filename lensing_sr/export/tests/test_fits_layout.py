@@ -9,7 +9,7 @@ from astropy.wcs import WCS, Sip
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lensing_sr.export.fits_layout import build_hdus, linear_header, wcs_header
+from lensing_sr.export.fits_layout import _card, build_hdus, linear_header, wcs_header
 from lensing_sr.geometry.grid import PixelGrid
 
 
@@ -113,3 +113,17 @@ def test_units_come_back(unit, tmp_path):
     image = CCDData(np.ones((4, 4)), unit=unit)
     build_hdus({"image": image}, {}, grids={"fine": PixelGrid((4, 4), pixel_scale=1)}).writeto(tmp_path / "sr.fits")
     assert CCDData.read(tmp_path / "sr.fits").unit == image.unit
+
+
+@pytest.mark.parametrize("quotes", ["", "''"])
+def test_texts_of_any_length_are_kept(quotes):
+    """Warnings are errors here: astropy warns of a comment that a value leaves no room for."""
+    comment = "reasons not to trust the result"
+    for length in range(160):
+        text = (quotes + "x" * length)[:length]
+        header = fits.Header()
+        header["SRFLAGS"] = _card(text, comment)
+        again = fits.Header.fromstring(header.tostring())
+        assert again["SRFLAGS"] == text
+        if length < 30:
+            assert again.comments["SRFLAGS"] == comment
