@@ -9,7 +9,6 @@ import numpy as np
 
 from lensing_sr._assembly import assemble
 from lensing_sr._fitted import Fitted
-from lensing_sr._learning import training_images
 from lensing_sr._network import ChosenNetwork
 from lensing_sr._predicted import Predicted
 from lensing_sr._stack import group_alike, stack
@@ -255,6 +254,8 @@ class LensingSuperResolver:
         lensing_sr.training.TrainingError
             If no loss is finite.
         """
+        # a user who does not train need not wait for the simulators and the trainer to load
+        from lensing_sr._learning import training_images
         from lensing_sr.losses import build_loss
         from lensing_sr.training import Trainer, WarmupCosine
 
