@@ -50,8 +50,8 @@ def assemble(batch, explain, *, scale, target_psf):
     field, free = batch.field, explained.supersampling == "auto"
     limit = tolerance(field.weight, field.pixel**2) if free else None
     native = field.formation(explained.supersampling)
-    model = sum(explained.render(native, limit))
-    model = model + explained.sky[:, None, None].to(model)
+    parts = explained.render(native, limit)
+    model = sum(parts) + explained.sky[:, None, None].to(parts[0])
 
     pixel = float(batch.images[0].grid.pixel_scale.value)
     kernels = [target_kernel(target_psf, image.psf, pixel, scale) for image in batch.images]
@@ -63,7 +63,9 @@ def assemble(batch, explain, *, scale, target_psf):
 
     residual = field.data - model
     binned = limit is not None or samples > 1
-    corrections, spreads = _restore(batch, residual, scale, binned=binned, kernels=kernels, target=target_psf)
+    corrections, spreads, agreement = _restore(
+        batch, residual, parts, scale, binned=binned, kernels=kernels, target=target_psf
+    )
     variance = _model_variance(batch, explained, fine, scale, kernels) + spreads**2
     alpha = explained.deflection(*sample_positions(fine.shape, fine.matrix, fine.origin, device=field.data.device))
 
@@ -80,7 +82,10 @@ def assemble(batch, explain, *, scale, target_psf):
         "alpha_y": host(alpha[1]),
     }
     return [
-        pack(batch, explained, i, {name: array[i] for name, array in arrays.items()}, fine_grids[i], scale, kernels[i])
+        pack(
+            batch, explained, i, {name: array[i] for name, array in arrays.items()} | {"consistency": agreement[i]},
+            fine_grids[i], scale, kernels[i],
+        )
         for i in range(len(batch.images))
     ]
 
@@ -105,28 +110,32 @@ def _fine_formation(field, grid, scale, kernels, supersampling):
     )
 
 
-def _restore(batch, residual, scale, *, binned, kernels, target):
-    """What the model missed, on the output's pixels, with its uncertainty."""
+def _restore(batch, residual, parts, scale, *, binned, kernels, target):
+    """What the model missed, on the output's pixels, with its uncertainty; and how well all agrees with the input."""
     field = batch.field
     sigma = torch.where(field.weight > 0, field.weight, torch.ones_like(field.weight)).reciprocal()
-    corrections, spreads = [], []
+    corrections, spreads, agreement = [], [], []
     for i, image in enumerate(batch.images):
         restored = restore_residual(
             residual[i : i + 1],
             sigma[i : i + 1],
             scale,
+            model=tuple(part[i : i + 1] for part in parts),
             mask=field.weight[i : i + 1] <= 0,
             binned=binned,
             correlation=round(min(max(float(batch.correlation[i]), 0.0), 0.95), 2),
         )
         correction, spread = restored.correction, restored.uncertainty
+        part = (i, *batch.prepared[i].slices)
+        left = ((residual[i] - restored.kept[0])[part[1:]] * field.weight[part]).square()
+        agreement.append(float(left.sum() / (field.weight[part] > 0).sum().clamp_min(1)))
         if not isinstance(target, str) and image.psf is not None:
             pixel = float(image.grid.pixel_scale.value)
             match = matching_kernel(image.psf.kernel_at(pixel, scale), kernels[i][0])
             correction = blur(correction, torch.as_tensor(match).to(correction))
         corrections.append(correction)
         spreads.append(spread)
-    return torch.cat(corrections), torch.cat(spreads)
+    return torch.cat(corrections), torch.cat(spreads), agreement
 
 
 def _model_variance(batch, explained, fine, scale, kernels):

@@ -83,6 +83,20 @@ class Explanation(ABC):
     def verdict(self, i, values):
         """`Verdict` on image i, whose parameters are ``values``."""
 
+    def structure(self, i):
+        """Source of image i where it is more than its Sersic profile, or None.
+
+        Returns
+        -------
+        brightness, error : callable
+            Each takes source-plane positions ``(rows, columns)`` and returns flux per arcsec^2 there.
+        """
+        return None
+
+    def tried(self, i):
+        """Steps beyond a smooth lens and a Sersic source: ln of the evidence ratio of each by name, and those kept."""
+        return {}, ()
+
     @abstractmethod
     def history(self, i):
         """What was done to image i, a text a step."""

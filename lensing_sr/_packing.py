@@ -4,12 +4,14 @@
 import math
 
 import numpy as np
+import torch
 from astropy import units as u
 from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.table import Table
 from astropy.wcs import WCS
 
 from lensing_sr.lensing.deflection import DeflectionField
+from lensing_sr.light.pixel_source import PixelSource
 from lensing_sr.light.sersic_source import SersicSource
 from lensing_sr.quality import Quality
 from lensing_sr.result import SuperResolution
@@ -32,7 +34,8 @@ def pack(batch, explained, i, arrays, fine, scale, kernel):
     i : int
         Which image.
     arrays : dict of numpy.ndarray
-        arcs, lens_light, image, sigma, alpha_x, alpha_y on the output's pixels, model on the input's.
+        arcs, lens_light, image, sigma, alpha_x, alpha_y on the output's pixels, model on the input's, and the number
+        consistency.
     fine : lensing_sr.geometry.grid.PixelGrid
         The output's pixels.
     scale : float
@@ -64,6 +67,7 @@ def pack(batch, explained, i, arrays, fine, scale, kernel):
         values["e1_source"],
         values["e2_source"],
     )
+    source, source_image = _source(explained, i, source, fine, values, unit, area, pixel_area if area else 1.0)
     wcs = fine.wcs
     mask = _fine_mask(image.mask, scale, fine.shape)
     common = {"unit": unit, "wcs": wcs}
@@ -86,6 +90,7 @@ def pack(batch, explained, i, arrays, fine, scale, kernel):
         **native,
     )
     verdict = explained.verdict(i, values)
+    tried, kept = explained.tried(i)
     flags = dict.fromkeys([*prepared.flags, *verdict.flags])
     no_psf = ["no PSF: the image is taken as unblurred"] if image.psf is None else []
     notes = dict.fromkeys([*image.notes, *prepared.notes, *no_psf])
@@ -95,6 +100,9 @@ def pack(batch, explained, i, arrays, fine, scale, kernel):
         flags=tuple(flags),
         notes=tuple(notes),
         lens_evidence=verdict.evidence,
+        evidence=tried,
+        kept=kept,
+        consistency=arrays["consistency"],
     )
     return SuperResolution(
         image=super_resolved,
@@ -102,7 +110,7 @@ def pack(batch, explained, i, arrays, fine, scale, kernel):
         lens_light=CCDData(arrays["lens_light"] * per_fine, **common),
         model=CCDData(arrays["model"], **native),
         residual=CCDData(residual, mask=image.mask, **native),
-        source_image=_source_image(source, fine, values, unit, area),
+        source_image=source_image,
         deflection=DeflectionField(arrays["alpha_x"] * u.arcsec, arrays["alpha_y"] * u.arcsec, fine),
         source=source,
         parameters=table,
@@ -157,8 +165,24 @@ def _fine_mask(mask, scale, shape):
     return clipped | ~inside
 
 
-def _source_image(source, fine, values, unit, area):
-    """The source plane about the source, on pixels finer than the output's and in the same frame."""
+def _source(explained, i, sersic, fine, values, unit, area, to_brightness):
+    """The source and its image: a `PixelSource` where it has structure, else its Sersic profile."""
+    plane = _source_plane(fine, values)
+    structure = explained.structure(i)
+    x, y = plane.coordinates()
+    if structure is None:
+        brightness = sersic.evaluate(x * u.arcsec, y * u.arcsec).value
+        image = CCDData(brightness * (1.0 if area else plane.pixel_area.value), unit=unit, wcs=_wcs(plane))
+        return sersic, image
+    x, y = (torch.as_tensor(np.array(c), dtype=torch.float64) for c in (x, y))
+    per_area = sersic.amplitude.unit
+    brightness, error = (function(x, y).numpy() * to_brightness for function in structure)
+    source = PixelSource(brightness * per_area, plane, error=error * per_area, sersic=sersic)
+    return source, source.to_ccddata(unit)
+
+
+def _source_plane(fine, values):
+    """Pixels about the source, finer than the output's and in the same frame."""
     plane = fine.upsampled(SOURCE_SCALE)
     reach = max(3.0 * values["r_eff"], 0.5 * values["theta_E"])
     column, row = (float(v) for v in plane.to_pixel(values["x_source"], values["y_source"]))
@@ -167,10 +191,7 @@ def _source_image(source, fine, values, unit, area):
         slice(int(min(max(round(c) - half, 0), n - 2)), int(min(max(round(c) + half + 1, 2), n)))
         for c, n in ((row, plane.shape[0]), (column, plane.shape[1]))
     )
-    plane = plane.cropped(rows, columns)
-    x, y = (c * u.arcsec for c in plane.coordinates())
-    brightness = source.evaluate(x, y).value
-    return CCDData(brightness * (1.0 if area else plane.pixel_area.value), unit=unit, wcs=_wcs(plane))
+    return plane.cropped(rows, columns)
 
 
 def _wcs(grid):

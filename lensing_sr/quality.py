@@ -1,7 +1,7 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """The verdict: flags are reasons not to trust a result, notes are facts worth knowing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lensing_sr.utils._repr import make_repr
 
@@ -21,6 +21,10 @@ DISAGREEMENT = 0.1
 LARGE_SOURCE = 0.5
 #: External shear beyond this is rare in the field, and often a sign of a wrong model.
 LARGE_SHEAR = 0.2
+#: Steps beyond a smooth lens and a Sersic source.
+STEPS = ("pixel source", "potential", "perturbers")
+#: Fields that a header holds as they are.
+_SIMPLE = ("chi2", "noise_scale", "flags", "notes", "lens_evidence", "kept", "consistency")
 #: Parameters of the lens that a sound fit leaves well inside their range.
 EDGES = {"theta_E", "e1", "e2", "x_lens", "y_lens", "gamma1", "gamma2"}
 
@@ -41,6 +45,13 @@ class Quality:
         Facts: correlated noise, no PSF, neighbours masked.
     lens_evidence : float
         ln of the evidence ratio of a lens over no lens.
+    evidence : dict
+        ln of the evidence ratio of every step beyond a smooth lens and a Sersic source that was tried, by its name
+        ("pixel source", "potential", "perturbers").
+    kept : tuple of str
+        Those that were kept.
+    consistency : float
+        Reduced chi-square of the delivered image, blurred and binned, against the input: about 1 or a little less.
 
     Examples
     --------
@@ -54,6 +65,9 @@ class Quality:
     flags: tuple = ()
     notes: tuple = ()
     lens_evidence: float = float("nan")
+    evidence: dict = field(default_factory=dict)
+    kept: tuple = ()
+    consistency: float = float("nan")
 
     @property
     def trustworthy(self):
@@ -69,8 +83,24 @@ class Quality:
                 "flags": self.flags,
                 "notes": self.notes,
                 "lens_evidence": self.lens_evidence,
+                "evidence": {name: round(gain, 1) for name, gain in self.evidence.items()},
+                "kept": self.kept,
+                "consistency": self.consistency,
             },
         )
+
+    def to_values(self):
+        """What the header of a result holds of it, by the names of `lensing_sr.export.fits_layout.KEYWORDS`."""
+        values = {name: getattr(self, name) for name in _SIMPLE}
+        return values | {f"evidence_{name.replace(' ', '_')}": gain for name, gain in self.evidence.items()}
+
+    @classmethod
+    def from_values(cls, values):
+        """The verdict that `to_values` wrote; what a file does not hold has its default."""
+        known = {name: values[name] for name in _SIMPLE if values.get(name) is not None}
+        names = {f"evidence_{name.replace(' ', '_')}": name for name in STEPS}
+        evidence = {names[key]: values[key] for key in names if values.get(key) is not None}
+        return cls(**known, evidence=evidence)
 
 
 def judge(values, *, arc_chi2, missed, evidence, at_bound, rivals, magnification):

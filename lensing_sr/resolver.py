@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """`LensingSuperResolver`: one image of a strong lens in, everything that can be said of it out."""
 
+import copy
 import logging
 import time
 from functools import partial
@@ -11,8 +12,10 @@ from lensing_sr._assembly import assemble
 from lensing_sr._fitted import Fitted
 from lensing_sr._network import ChosenNetwork
 from lensing_sr._predicted import Predicted
+from lensing_sr._refined import Refined
 from lensing_sr._stack import group_alike, stack
 from lensing_sr.errors import InputError
+from lensing_sr.fit.refinement import Settings
 from lensing_sr.geometry.wcs import check_scale
 from lensing_sr.image.lens_image import LensImage
 from lensing_sr.image.prepare import prepare
@@ -20,6 +23,7 @@ from lensing_sr.networks.registry import REGISTRY
 from lensing_sr.utils._checks import check_choice
 from lensing_sr.utils._progress import progress as progress_bar
 from lensing_sr.utils._repr import make_repr
+from lensing_sr.validation import validate
 
 __all__ = ["LensingSuperResolver"]
 
@@ -54,6 +58,11 @@ class LensingSuperResolver:
     lens_light : "auto" or bool
         Whether the lens galaxy's light is in the image; "auto" models it where a galaxy
         is seen at the centre.
+    source : {"auto", "sersic", "pixel"}
+        Source model of a fit: a Sersic profile, with structure on pixels of the source plane where the evidence asks
+        for it ("auto") or always ("pixel").
+    potential : "auto" or False
+        Whether a fit may correct the potential of the smooth lens where the evidence asks for it.
     supersampling : "auto" or int
         Samples of the light a PSF pixel and axis; 1 is at pixel centres, "auto" as many as the noise can tell.
     target_psf : "same", `~astropy.units.Quantity` or array
@@ -87,6 +96,8 @@ class LensingSuperResolver:
         method="auto",
         network=None,
         lens_light="auto",
+        source="auto",
+        potential="auto",
         supersampling="auto",
         target_psf="same",
         device="auto",
@@ -104,11 +115,18 @@ class LensingSuperResolver:
         whole = isinstance(supersampling, int | np.integer) and not isinstance(supersampling, bool)
         if not (supersampling == "auto" or (whole and 1 <= supersampling <= 16)):
             raise InputError("supersampling", "must be 'auto' or a whole number from 1 to 16", repr(supersampling))
+        check_choice(source, ("auto", "sersic", "pixel"), "source")
+        if not (potential is False or potential == "auto"):
+            raise InputError("potential", "must be 'auto' or False", repr(potential))
         self.method, self.lens_light, self.supersampling = method, lens_light, supersampling
+        self.source, self.potential = source, potential
         self.target_psf, self.device, self.dtype, self.seed = target_psf, device, dtype, seed
 
     def __repr__(self):
-        names = ("scale", "method", "network", "lens_light", "supersampling", "target_psf", "device", "dtype", "seed")
+        names = (
+            "scale", "method", "network", "lens_light", "source", "potential", "supersampling", "target_psf", "device",
+            "dtype", "seed",
+        )  # fmt: skip
         network = None if self._chosen is None else self._chosen.name
         return make_repr(self, {name: network if name == "network" else getattr(self, name) for name in names})
 
@@ -207,6 +225,46 @@ class LensingSuperResolver:
                 log.info("%s: %r", images[i].name or "image", result)
         return results
 
+    def validate(self, image, *, scale=2, seed=0, result=None, **how_to_read):
+        """Withhold pixels of an image, super-resolve it without them, and score what becomes of them.
+
+        The image is binned and given more noise, so that it shares little of it with the withheld pixels; the coarse
+        image is super-resolved back with these settings, at its own PSF; on the arcs the native pixels are compared
+        with it, and with interpolations of the same coarse image.
+
+        Parameters
+        ----------
+        image
+            As for `super_resolve`.
+        scale : int
+            By which to bin it.
+        seed : int
+            Of the added noise.
+        result : SuperResolution, optional
+            Of this image, if there is one already; otherwise it is made.
+        **how_to_read
+            As for `super_resolve`.
+
+        Returns
+        -------
+        `~lensing_sr.validation.Validation`
+            Set it as ``result.validation`` to write it with the result.
+
+        Raises
+        ------
+        lensing_sr.errors.InputError
+            If the image cannot be used, is too small to be binned, or is not that of the result.
+        """
+        image = LensImage.read(image, **how_to_read)
+        if result is not None and result.model.shape != image.shape:
+            size = " x ".join(map(str, result.model.shape))
+            raise InputError("result", "must be of this image", f"one of {size} pixels", "leave it out")
+        own = copy.copy(self)
+        own.scale, own.target_psf = check_scale(scale), "same"
+        if self.supersampling != "auto" and (image.psf is None or image.psf.kernel is None):
+            own.supersampling = self.supersampling * int(own.scale)  # the light is sampled where it was
+        return validate(image, own.super_resolve, scale=scale, seed=seed, native=result, lens_light=self.lens_light)
+
     def train(
         self, images, *, epochs=20, batch_size=8, rate=1e-4, validation=0.2, loss=None, augment=True, folder=None,
         progress=None, **how_to_read,
@@ -303,7 +361,9 @@ class LensingSuperResolver:
         settings = {"lens_light": lens_light, "supersampling": self.supersampling}
         if self._predicts:
             return partial(Predicted, network=self._chosen.on(self._torch_device()), **settings)
-        return partial(Fitted, **settings)
+        if self.source == "sersic" and not self.potential:
+            return partial(Fitted, **settings)
+        return partial(Refined, settings=Settings(source=self.source, potential=self.potential), **settings)
 
     def _provenance(self):
         """What the header says of the method."""

@@ -13,8 +13,9 @@ from astropy.nddata import CCDData
 from lensing_sr import __version__
 from lensing_sr.export.fits_layout import build_hdus, now, sigma, write_hdus
 from lensing_sr.geometry.grid import PixelGrid
-from lensing_sr.geometry.wcs import sky_to_pixel
 from lensing_sr.image._units import is_per_area
+from lensing_sr.light._source_files import plane_grid
+from lensing_sr.light.pixel_source import PixelSource
 from lensing_sr.utils._repr import make_repr
 
 __all__ = ["SuperResolution"]
@@ -38,10 +39,11 @@ class SuperResolution:
     model, residual : `~astropy.nddata.CCDData`
         On the input grid: the model as the detector would see it, sky included, and the data minus it.
     source_image : `~astropy.nddata.CCDData` or None
-        The source plane, with its own celestial system or one that is linear in arcsec.
+        The source plane, with its own celestial system or one that is linear in arcsec; of a pixel source its own
+        pixels, with their uncertainty (`PixelSource.to_ccddata`).
     deflection : `~lensing_sr.lensing.deflection.DeflectionField`
         On the grid of ``image``.
-    source : `~lensing_sr.light.sersic_source.SersicSource` or None
+    source : `~lensing_sr.light.sersic_source.SersicSource`, `~lensing_sr.light.pixel_source.PixelSource` or None
         The source.
     parameters : `~astropy.table.Table`
         Columns name, value, error, unit.
@@ -57,11 +59,15 @@ class SuperResolution:
         The data as they were given; with their noise (after the noise scale) as uncertainty and the pixels that were
         ignored as mask.
     meta : dict, optional
-        ``method``, ``network``, ``weights_sha256``, ``seed``, ``time_s``, ``history`` (a list of str) and ``name``.
+        ``method``, ``network``, ``weights_sha256``, ``seed``, ``time_s``, ``history`` (a list of str) and ``name``;
+        ``source``, "sersic" or "pixel", is added.
+    validation : `~lensing_sr.validation.Validation`, optional
+        How the method fared with withheld pixels of this image; may be set later.
 
     Attributes
     ----------
-    image, arcs, lens_light, model, residual, source_image, deflection, source, parameters, quality, sky, scale, psf
+    image, arcs, lens_light, model, residual, source_image, deflection, source, parameters, quality, sky, scale, psf,
+    validation
         As given.
     input_image : `~astropy.nddata.CCDData`
         As given, or the sum of model and residual.
@@ -87,11 +93,12 @@ class SuperResolution:
         psf,
         input_image=None,
         meta=None,
+        validation=None,
     ):
         self.image, self.arcs, self.lens_light = image, arcs, lens_light
         self.model, self.residual, self.source_image = model, residual, source_image
         self.deflection, self.source, self.quality = deflection, source, quality
-        self.sky, self.scale, self.psf = sky, scale, psf
+        self.sky, self.scale, self.psf, self.validation = sky, scale, psf, validation
         self.parameters = parameters
         if "name" in parameters.colnames and not parameters.indices:
             # So that parameters.loc["theta_E"] works.
@@ -100,6 +107,8 @@ class SuperResolution:
             input_image = CCDData(model.data + residual.data, unit=model.unit, wcs=model.wcs)
         self.input_image = input_image
         self.meta = {} if meta is None else dict(meta)
+        if source is not None:
+            self.meta["source"] = "pixel" if isinstance(source, PixelSource) else "sersic"
 
     def __repr__(self):
         return make_repr(
@@ -135,13 +144,7 @@ class SuperResolution:
         """Grid of the source plane in the frame of the output, or None where that is unknown."""
         if self.source_image is None or self.source_image.wcs is None:
             return None
-        wcs, shape = self.source_image.wcs, self.source_image.shape
-        if wcs.has_celestial:
-            # The frame's zero point lies on the same place of the sky.
-            origin = sky_to_pixel(wcs, self.grid.to_sky(0.0, 0.0))
-            return PixelGrid(shape, wcs=wcs, origin=tuple(float(pixel) for pixel in origin))
-        origin = wcs.wcs_world2pix([[0.0, 0.0]], 0)[0]
-        return PixelGrid(shape, pixel_scale=np.hypot(*wcs.pixel_scale_matrix), origin=tuple(origin))
+        return plane_grid(self.source_image.wcs, self.source_image.shape, frame=self.grid)
 
     # The model in numbers --------------------------------------------------------------------------------------------
 
@@ -150,7 +153,8 @@ class SuperResolution:
         """Parameters as plain floats by name; the source's amplitude too, wherever it is kept."""
         values = {str(row["name"]): float(row["value"]) for row in self.parameters}
         if "amplitude" not in values and self.source is not None:
-            values["amplitude"] = float(u.Quantity(self.source.amplitude).value)
+            nearest = self.source.sersic if isinstance(self.source, PixelSource) else self.source
+            values["amplitude"] = float(u.Quantity(nearest.amplitude).value)
         return values
 
     @property
@@ -168,7 +172,8 @@ class SuperResolution:
             ``kwargs_model``, ``kwargs_lens``, ``kwargs_source``, ``kwargs_lens_light`` (empty), ``kwargs_ps`` (empty),
             ``kwargs_data`` and, where there is a mask, ``kwargs_likelihood``.  In lenstronomy's frame: x towards East
             and y towards North where the image has a celestial system.  The sky is removed from the image; the lens
-            galaxy's light is still in it.
+            galaxy's light is still in it.  The source is the Sersic profile of the parameters, for a pixel source the
+            nearest one; ``result.source.to_lenstronomy()`` gives its pixels.
         """
         from lensing_sr.export.lenstronomy import data_kwargs, model_kwargs
 
@@ -187,7 +192,8 @@ class SuperResolution:
 
     def to_coolest(self, path=None, *, lens_redshift=None, source_redshift=None, image_file=None, overwrite=False):
         """
-        The model in the COOLEST standard.
+        The model in the COOLEST standard; its source is the Sersic profile of the parameters, the nearest one to a
+        pixel source.
 
         Parameters
         ----------
@@ -281,11 +287,12 @@ class SuperResolution:
             {
                 "creator": f"lensing_sr {__version__}",
                 "date": now(),
-                **{key: meta.get(key) for key in ("method", "network", "weights_sha256")},
+                **{key: meta.get(key) for key in ("method", "network", "weights_sha256", "source")},
                 **{key: meta[key] for key in ("seed", "time_s") if meta.get(key) is not None},
-                **{key: getattr(quality, key) for key in ("chi2", "noise_scale", "flags", "notes", "lens_evidence")},
+                **quality.to_values(),
                 "scale": self.scale,
                 "sky": self.sky,
+                **({} if self.validation is None else self.validation.to_values()),
             },
             grids=grids,
             deflection=self.deflection,

@@ -37,6 +37,7 @@ EXTENSIONS = {
     "arcs": "ARCS",
     "lens_light": "LENSLITE",
     "source_image": "SOURCE",
+    "source_error": "SRCERR",
     "deflection": "DEFLECT",
     "convergence": "KAPPA",
     "model": "MODEL",
@@ -52,6 +53,7 @@ KEYWORDS = {
     "method": ("SRMETHOD", "how the deflection was found"),
     "network": ("SRNET", "network that proposed it, if any"),
     "weights_sha256": ("SRWTSHA", "SHA-256 of the weights"),
+    "source": ("SRSOURCE", "source model: sersic or pixel"),
     "seed": ("SRSEED", "seed of the random numbers"),
     "time_s": ("SRTIME", "[s] spent in super_resolve"),
     "chi2": ("CHI2RED", "reduced chi-square, after NOISESCL"),
@@ -60,6 +62,18 @@ KEYWORDS = {
     "flags": ("SRFLAGS", "reasons not to trust the result"),
     "notes": ("SRNOTES", "facts about the result"),
     "lens_evidence": ("LENSEVID", "log evidence ratio, lens against no lens"),
+    "consistency": ("CHI2CONS", "chi-square of result against input"),
+    "kept": ("SRKEPT", "steps beyond the smooth model"),
+    "evidence_pixel_source": ("EVIDSRC", "log evidence ratio of a pixel source"),
+    "evidence_potential": ("EVIDPOT", "log evidence ratio of a correction"),
+    "evidence_perturbers": ("EVIDPERT", "log evidence ratio of compact perturbers"),
+    "validation_ratio": ("VALRATIO", "VALCHI2 over VALINTER, below 1 is better"),
+    "validation_chi2": ("VALCHI2", "mean chi-square of withheld pixels"),
+    "validation_interpolation": ("VALINTER", "the same of the best interpolation"),
+    "validation_best": ("VALBEST", "best interpolation"),
+    "validation_floor": ("VALFLOOR", "estimate of the lowest possible VALCHI2"),
+    "validation_scale": ("VALSCALE", "binning that withheld the pixels"),
+    "validation_pixels": ("VALPIX", "withheld pixels that were scored"),
 }
 
 # Cards that belong to the array of the input, not to its observation.
@@ -245,7 +259,8 @@ def build_hdus(images, values, *, grids, deflection=None, parameters=None, psf=N
     images : dict of `~astropy.nddata.CCDData`
         ``image``, and by the names of `EXTENSIONS` ``arcs``, ``lens_light``, ``source_image``, ``model``, ``residual``.
         The uncertainty, mask and header of ``image`` are written too: of the header what describes the observation is
-        kept, what describes the array is not.  A missing image, or None, gets no extension.
+        kept, what describes the array is not.  An uncertainty of ``source_image`` becomes the extension SRCERR.  A
+        missing image, or None, gets no extension.
     values : dict
         Values by the names of `KEYWORDS`.
     grids : dict of `~lensing_sr.geometry.grid.PixelGrid`
@@ -304,6 +319,8 @@ def build_hdus(images, values, *, grids, deflection=None, parameters=None, psf=N
     for piece, grid in (("arcs", "fine"), ("lens_light", "fine"), ("source_image", "source")):
         if images.get(piece) is not None:
             add(piece, images[piece].data, grid, images[piece].unit)
+    if images.get("source_image") is not None and images["source_image"].uncertainty is not None:
+        add("source_error", sigma(images["source_image"]), "source", images["source_image"].unit)
     if deflection is not None:
         hdus.append(deflection.to_hdu())
         add("convergence", deflection.convergence, "fine", u.dimensionless_unscaled)

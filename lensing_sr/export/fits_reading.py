@@ -12,12 +12,15 @@ from astropy.wcs import WCS
 from lensing_sr.errors import ImageReadError
 from lensing_sr.export.fits_layout import EXTENSIONS, KEYWORDS
 from lensing_sr.lensing.deflection import DeflectionField
+from lensing_sr.light._source_files import plane_grid
+from lensing_sr.light.pixel_source import PixelSource
 from lensing_sr.light.sersic_source import SersicSource
 from lensing_sr.quality import Quality
+from lensing_sr.validation import Validation
 
 __all__ = ["read_pieces"]
 
-_META = ("method", "network", "weights_sha256", "seed", "time_s")
+_META = ("method", "network", "weights_sha256", "source", "seed", "time_s")
 _SOURCE = {"amplitude", "r_eff", "n", "x_source", "y_source", "e1_source", "e2_source"}
 
 
@@ -69,25 +72,36 @@ def _take_apart(hdus, path):
         }
     )
     meta = {key: values[key] for key in _META if key in values}
+    images = {
+        name: _image(hdus[EXTENSIONS[name]]) if EXTENSIONS[name] in hdus else None
+        for name in ("arcs", "lens_light", "model", "residual", "source_image")
+    }
+    if EXTENSIONS["source_error"] in hdus:
+        images["source_image"].uncertainty = StdDevUncertainty(hdus[EXTENSIONS["source_error"]].data.astype(float))
+    deflection = DeflectionField.read(path)
+    source = SersicSource.from_parameters(parameters) if set(parameters["name"]) >= _SOURCE else None
+    if meta.get("source") == "pixel":
+        plane = images["source_image"]
+        source = PixelSource.from_ccddata(
+            plane, plane_grid(plane.wcs, plane.shape, frame=deflection.grid), sersic=source
+        )
     return {
         "image": image,
-        **{
-            name: _image(hdus[EXTENSIONS[name]]) if EXTENSIONS[name] in hdus else None
-            for name in ("arcs", "lens_light", "model", "residual", "source_image")
-        },
-        "deflection": DeflectionField.read(path),
-        "source": SersicSource.from_parameters(parameters) if set(parameters["name"]) >= _SOURCE else None,
+        **images,
+        "deflection": deflection,
+        "source": source,
         "parameters": parameters,
-        "quality": Quality(**{key: values[key] for key in ("chi2", "noise_scale", "flags", "notes", "lens_evidence")}),
+        "quality": Quality.from_values(values),
         "sky": values["sky"],
         "scale": values["scale"],
         "psf": hdus[EXTENSIONS["psf"]].data.astype(float) if EXTENSIONS["psf"] in hdus else None,
+        "validation": Validation.from_values(values),
         "meta": {**meta, "history": [str(step) for step in header.get("HISTORY", ())]},
     }
 
 
 def _value(field, value):
-    if field in ("flags", "notes"):
+    if field in ("flags", "notes", "kept"):
         return tuple(value.split(",")) if value else ()
     return math.nan if value is None or isinstance(value, fits.card.Undefined) else value
 

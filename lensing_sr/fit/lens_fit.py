@@ -21,7 +21,7 @@ from lensing_sr.forward.model import LENS, LIGHT
 from lensing_sr.light.gaussians import gaussian_widths
 from lensing_sr.solvers.levenberg import levenberg_marquardt
 
-__all__ = ["FitSettings", "LensFit", "fit_lenses"]
+__all__ = ["FitSettings", "LensFit", "fit_lenses", "tempered"]
 
 #: Einstein radii to look for, in units of the radius where the arcs' light gathers; the outer image of a pair, at up to
 #: 1.8 theta_E, pulls that radius up, so it is more often too large than too small.
@@ -154,7 +154,7 @@ def fit_lenses(
         priors = lens_priors(centre, centre_width=max(0.1, 2.0 * pixel), **limits)
         start, coarse_light = priors.mean.clone(), None
 
-    weight = _tempered(coarse.weight, coarse_light, temperature)
+    weight = tempered(coarse.weight, coarse_light, temperature)
     objective = Objective(coarse.data, weight, coarse.formation(), priors.mean, priors.width, widths=widths)
     templates = lensing_templates(float(smallest.min()), float(largest.max()), coarse.pixel)
     shapes = trial_shapes(start[:, 1:3])
@@ -172,7 +172,7 @@ def fit_lenses(
     solution = plain.solve(best, images)
     correlated, temperature = temperature, temperature * _arc_misfit(plain, solution).to(temperature)
     light = solution.light if lens_light else None
-    weight = _tempered(observation.weight, light, temperature)
+    weight = tempered(observation.weight, light, temperature)
     objective = Objective(
         observation.data, weight, observation.formation(), priors.mean, priors.width, widths=widths
     )
@@ -184,13 +184,13 @@ def fit_lenses(
     previous, solution = temperature, plain.solve(best, images)
     temperature = correlated * _arc_misfit(plain, solution).to(temperature)
     costs = cost[:, None] + (costs - cost[:, None]) * (previous / temperature).to(costs)[:, None]
-    weight = _tempered(observation.weight, solution.light if lens_light else None, temperature)
+    weight = tempered(observation.weight, solution.light if lens_light else None, temperature)
     objective = Objective(
         observation.data, weight, observation.formation(), priors.mean, priors.width, widths=widths
     )
     evidence = torch.full_like(cost, float("nan"))
     if settings.evidence:
-        coarse_weight = _tempered(coarse.weight, coarse_light, temperature)
+        coarse_weight = tempered(coarse.weight, coarse_light, temperature)
         evidence = lens_evidence(objective, coarse, coarse_weight, priors, best, settings.iterations // 3)
     if supersampling > 1:
         objective = Objective(
@@ -222,8 +222,8 @@ def _arc_misfit(objective, solution):
     return (chi2 / arcs.sum(dim=(1, 2)).clamp_min(1)).clamp_min(1.0)
 
 
-def _tempered(weight, light, temperature):
-    """1 / sigma with the lens light's own uncertainty, divided by the root of the temperature."""
+def tempered(weight, light, temperature):
+    """1 / sigma with the uncertainty of the lens light, if there is any, divided by the root of the temperature."""
     if light is not None:
         weight = weight * (1.0 + (LIGHT_ERROR * light * weight) ** 2).rsqrt()
     return weight * temperature.rsqrt()[:, None, None]
@@ -283,7 +283,7 @@ def _fit_lens_light(coarse, centre, widths, limits):
         )
         p = levenberg_marquardt(objective.evaluator(images), p, priors.lower, priors.upper, iterations=8).parameters
         solution = objective.solve(p, images)
-        sigma = _tempered(coarse.weight, 2.0 * solution.light, torch.ones_like(coarse.weight[:, 0, 0]))
+        sigma = tempered(coarse.weight, 2.0 * solution.light, torch.ones_like(coarse.weight[:, 0, 0]))
         normalised = (coarse.data - solution.model) * sigma
         smooth = 3.0 * torch.nn.functional.avg_pool2d(normalised[:, None], 3, 1, 1, count_include_pad=False)[:, 0]
         weight = torch.where(smooth > CLIP, torch.zeros_like(sigma), sigma)

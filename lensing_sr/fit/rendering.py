@@ -31,7 +31,7 @@ def tolerance(weight, pixel_area):
     return CONVERGED / (weight.amax(dim=(1, 2)).clamp_min(1e-30) * pixel_area)
 
 
-def render(p, amplitudes, widths, formation, tolerance=None):
+def render(p, amplitudes, widths, formation, tolerance=None, source=None):
     """Arcs and lens light, as the detector behind `formation` sees them.
 
     Parameters
@@ -48,6 +48,9 @@ def render(p, amplitudes, widths, formation, tolerance=None):
         From `tolerance`, ``(images,)``: light is averaged over each pixel of the PSF kernel by Gauss-Legendre
         quadrature of growing order until its surface brightness changes by less, at most 16 x 16 samples.  None: the
         formation's own samples.
+    source : callable, optional
+        Takes positions in arcsec, returns the surface brightness of the lensed source there, for a single image whose
+        source or lens is not that of the parameters.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def render(p, amplitudes, widths, formation, tolerance=None):
     chunk = max(1, SAMPLES // x.numel())
     seen = []
     for part in torch.arange(len(p), device=p.device).split(chunk):
-        state = p[part], amplitudes[part], widths
+        state = p[part], amplitudes[part], widths, source
         light = _light(*state, x, y)
         if tolerance is not None:
             light = _refined(light, state, formation, tolerance[part])
@@ -69,9 +72,9 @@ def render(p, amplitudes, widths, formation, tolerance=None):
     return seen[:, 0], seen[:, 1]
 
 
-def _light(p, amplitudes, widths, x, y):
+def _light(p, amplitudes, widths, own, x, y):
     """Surface brightness of source and lens, ``(images, 2, rows, columns)``."""
-    source = lensed_source(p, x, y) * amplitudes[:, :1, None]
+    source = lensed_source(p, x, y) * amplitudes[:, :1, None] if own is None else own(x, y).expand(len(p), -1, -1)
     if widths is None:
         return torch.stack([source, torch.zeros_like(source)], dim=1)
     light = torch.empty_like(source)
@@ -89,7 +92,7 @@ def _light(p, amplitudes, widths, x, y):
 def _refined(light, state, formation, tolerance):
     """Replace samples at pixel centres by means over the pixels, where the two differ."""
     x, y = formation.positions
-    p, amplitudes, widths = state
+    p, amplitudes, widths, source = state
     rows, columns = x.shape
     image = torch.arange(len(p), device=p.device).repeat_interleave(rows * columns)
     pixel = torch.arange(rows * columns, device=p.device).repeat(len(p))
@@ -98,7 +101,7 @@ def _refined(light, state, formation, tolerance):
     for samples in LEVELS:
         finer = torch.cat(
             [
-                _pixel_means(p, amplitudes, widths, formation, i, k, samples)
+                _pixel_means(p, amplitudes, widths, source, formation, i, k, samples)
                 for i, k in zip(*(t.split(max(1, SAMPLES // samples**2)) for t in (image, pixel)), strict=True)
             ]
         )
@@ -110,7 +113,7 @@ def _refined(light, state, formation, tolerance):
     return flat.unflatten(2, (rows, columns))
 
 
-def _pixel_means(p, amplitudes, widths, formation, image, pixel, samples):
+def _pixel_means(p, amplitudes, widths, source, formation, image, pixel, samples):
     """Means of source and lens light over single kernel pixels, ``(len(pixel), 2)``."""
     x, y = formation.positions
     nodes, weights = (0.5 * torch.as_tensor(a).to(x) for a in leggauss(samples))
@@ -118,5 +121,5 @@ def _pixel_means(p, amplitudes, widths, formation, image, pixel, samples):
     u, v = nodes.repeat(samples), nodes.repeat_interleave(samples)
     dx, dy = cell[0, 0] * u + cell[0, 1] * v, cell[1, 0] * u + cell[1, 1] * v
     xs, ys = x.flatten()[pixel, None, None] + dx, y.flatten()[pixel, None, None] + dy
-    light = _light(p[image], amplitudes[image], widths, xs, ys)
+    light = _light(p[image], amplitudes[image], widths, source, xs, ys)
     return light[:, :, 0] @ weights.outer(weights).flatten()

@@ -96,6 +96,7 @@ class ImageFormation:
         if kernel is None:
             kernel = torch.ones(1, 1)
         kernel = torch.as_tensor(kernel).to(dtype=dtype, device=device)
+        self._kernel = kernel
         self._convolver = Convolver(kernel, tuple(n * self.oversampling for n in self.shape))
         nodes, weights = (torch.as_tensor(a) for a in leggauss(self.supersampling))
         matrix = torch.as_tensor(matrix, dtype=torch.float64)
@@ -120,13 +121,36 @@ class ImageFormation:
         if convolver is self._convolver:
             return self
         chosen = object.__new__(ImageFormation)
-        chosen.__dict__.update(self.__dict__, _convolver=convolver)
+        chosen.__dict__.update(self.__dict__, _convolver=convolver, _kernel=self._kernel[index])
         return chosen
+
+    def window(self, rows, columns):
+        """Return the operator of a part of the detector pixels, given as slices."""
+        part = object.__new__(ImageFormation)
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        convolver = Convolver(self._kernel, tuple(n * self.oversampling for n in shape))
+        per, margin = self.oversampling * self.supersampling, 2 * convolver.margin * self.supersampling
+        inside = tuple(slice(k.start * per, k.stop * per + margin) for k in (rows, columns))
+        part.__dict__.update(self.__dict__, shape=shape, _convolver=convolver, x=self.x[inside], y=self.y[inside])
+        return part
 
     def observe(self, light):
         """Flux a detector pixel, ``(..., rows, columns)``, of light sampled at `positions`, per arcsec^2."""
-        flux = self._average(light) * (self.pixel_area / self.oversampling**2)
+        return self.blur(self._average(light))
+
+    def blur(self, light):
+        """Flux a detector pixel of the mean light of each kernel pixel, margin included (see `cells`)."""
+        flux = light * (self.pixel_area / self.oversampling**2)
         return bin_sum(flux if self._trivial else self._convolver.forward(flux), self.oversampling)
+
+    @property
+    def cells(self):
+        """Shape of the kernel pixels, margin included; which of them each sample lies in, and its share of the mean."""
+        k = self.supersampling
+        shape = tuple(n // k for n in self.x.shape)
+        row, column = (torch.arange(n, device=self.x.device) // k for n in self.x.shape)
+        weights = self._weights.outer(self._weights).repeat(*shape)
+        return shape, row[:, None] * shape[1] + column, weights
 
     def adjoint(self, image):
         """Transpose of `observe`: detector pixels back to the light samples."""

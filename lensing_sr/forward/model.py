@@ -22,6 +22,8 @@ __all__ = [
     "lens_light_jacobian",
     "lensed_source",
     "lensed_source_jacobian",
+    "ray_jacobian",
+    "source_jacobian",
     "source_light",
 ]
 
@@ -79,6 +81,85 @@ def lensed_source(p, x, y):
     return source_light(p, x - alpha_x, y - alpha_y)
 
 
+def ray_jacobian(p, x, y):
+    """Where rays land in the source plane, with derivatives by the `LENS` parameters.
+
+    Parameters
+    ----------
+    p : torch.Tensor
+        ``(batch, n)``, ordered as `LENS` and what follows.
+    x, y : torch.Tensor
+        Positions in arcsec, ``(rows, columns)``.
+
+    Returns
+    -------
+    beta_x, beta_y : torch.Tensor
+        Source-plane positions in arcsec, ``(batch, rows, columns)``.
+    derivatives : list of tuple
+        Seven pairs, of beta_x and beta_y.
+    """
+    log_theta_E, e1, e2, x_lens, y_lens, gamma1, gamma2 = _columns(p, 0, len(LENS))
+    alpha_x, alpha_y, by_x, by_y, by_e1, by_e2 = sie_deflection_jacobian(
+        x, y, log_theta_E.exp(), e1, e2, x_lens, y_lens
+    )
+    u, v = x - x_lens, y - y_lens
+    derivatives = [
+        (-alpha_x, -alpha_y),
+        (-by_e1[0], -by_e1[1]),
+        (-by_e2[0], -by_e2[1]),
+        (by_x[0] + gamma1, by_x[1] + gamma2),
+        (by_y[0] + gamma2, by_y[1] - gamma1),
+        (-u, v),
+        (-v, -u),
+    ]
+    return x - alpha_x - gamma1 * u - gamma2 * v, y - alpha_y - gamma2 * u + gamma1 * v, derivatives
+
+
+def source_jacobian(p, beta_x, beta_y):
+    """Surface brightness of the source, its slope, and its derivatives by the `SOURCE` parameters.
+
+    Parameters
+    ----------
+    p : torch.Tensor
+        ``(batch, n)``, ordered as `LENS` + `SOURCE` (+ `LIGHT`).
+    beta_x, beta_y : torch.Tensor
+        Source-plane positions in arcsec, ``(batch, rows, columns)``.
+
+    Returns
+    -------
+    light : torch.Tensor
+        1 at r_eff, ``(batch, rows, columns)``.
+    slope_x, slope_y : torch.Tensor
+        Its derivatives by the position, per arcsec.
+    derivatives : list of torch.Tensor
+        Six, of the light.
+    """
+    x_source, y_source, log_r, log_n, s1, s2 = _columns(p, len(LENS), len(SOURCE))
+    d_x, d_y = beta_x - x_source, beta_y - y_source
+    # the source and its logarithmic slope
+    n = log_n.exp()
+    b, b_slope = sersic_b_slope(n)
+    w_x, w_y = d_x - s1 * d_x - s2 * d_y, d_y + s1 * d_y - s2 * d_x
+    s_squared = 1.0 - s1 * s1 - s2 * s2
+    # the same floor as the profile's centre: |w|^2 >= CENTRE^2 s^2 r_eff^2
+    modulus2 = torch.maximum(w_x * w_x + w_y * w_y, CENTRE**2 * s_squared * torch.exp(2.0 * log_r))
+    log_ratio = 0.5 * (modulus2 / s_squared).log() - log_r
+    power = torch.exp(log_ratio / n)
+    light = torch.exp(-b * (power - 1.0))
+    slope = -b * power * light / n
+    h_x, h_y = slope * w_x / modulus2, slope * w_y / modulus2
+    s_x, s_y = (1.0 - s1) * h_x - s2 * h_y, (1.0 + s1) * h_y - s2 * h_x  # dS/dbeta
+    derivatives = [
+        -s_x,
+        -s_y,
+        -slope,
+        -light * (n * b_slope * (power - 1.0)) - slope * log_ratio,
+        h_y * d_y - h_x * d_x + slope * (s1 / s_squared),
+        -(h_x * d_y + h_y * d_x) + slope * (s2 / s_squared),
+    ]
+    return light, s_x, s_y, derivatives
+
+
 def lensed_source_jacobian(p, x, y):
     """Lensed source with its derivatives by the `LENS` and `SOURCE` parameters.
 
@@ -96,41 +177,13 @@ def lensed_source_jacobian(p, x, y):
     jacobian : torch.Tensor
         ``(batch, 13, rows, columns)``.
     """
-    log_theta_E, e1, e2, x_lens, y_lens, gamma1, gamma2 = _columns(p, 0, len(LENS))
-    x_source, y_source, log_r, log_n, s1, s2 = _columns(p, len(LENS), len(SOURCE))
-    alpha_x, alpha_y, by_x, by_y, by_e1, by_e2 = sie_deflection_jacobian(
-        x, y, log_theta_E.exp(), e1, e2, x_lens, y_lens
-    )
-    u, v = x - x_lens, y - y_lens
-    d_x = x - alpha_x - gamma1 * u - gamma2 * v - x_source
-    d_y = y - alpha_y - gamma2 * u + gamma1 * v - y_source
-    # the source and its logarithmic slope
-    n = log_n.exp()
-    b, b_slope = sersic_b_slope(n)
-    w_x, w_y = d_x - s1 * d_x - s2 * d_y, d_y + s1 * d_y - s2 * d_x
-    s_squared = 1.0 - s1 * s1 - s2 * s2
-    # the same floor as the profile's centre: |w|^2 >= CENTRE^2 s^2 r_eff^2
-    modulus2 = torch.maximum(w_x * w_x + w_y * w_y, CENTRE**2 * s_squared * torch.exp(2.0 * log_r))
-    log_ratio = 0.5 * (modulus2 / s_squared).log() - log_r
-    power = torch.exp(log_ratio / n)
-    light = torch.exp(-b * (power - 1.0))
-    slope = -b * power * light / n
-    h_x, h_y = slope * w_x / modulus2, slope * w_y / modulus2
-    s_x, s_y = (1.0 - s1) * h_x - s2 * h_y, (1.0 + s1) * h_y - s2 * h_x  # dS/dbeta
+    beta_x, beta_y, rays = ray_jacobian(p, x, y)
+    light, slope_x, slope_y, own = source_jacobian(p, beta_x, beta_y)
     jacobian = torch.empty((*light.shape[:1], _N_MACRO, *light.shape[1:]), dtype=light.dtype, device=light.device)
-    jacobian[:, 0] = -(s_x * alpha_x + s_y * alpha_y)
-    jacobian[:, 1] = -(s_x * by_e1[0] + s_y * by_e1[1])
-    jacobian[:, 2] = -(s_x * by_e2[0] + s_y * by_e2[1])
-    jacobian[:, 3] = s_x * (by_x[0] + gamma1) + s_y * (by_x[1] + gamma2)
-    jacobian[:, 4] = s_x * (by_y[0] + gamma2) + s_y * (by_y[1] - gamma1)
-    jacobian[:, 5] = s_y * v - s_x * u
-    jacobian[:, 6] = -(s_x * v + s_y * u)
-    jacobian[:, 7] = -s_x
-    jacobian[:, 8] = -s_y
-    jacobian[:, 9] = -slope
-    jacobian[:, 10] = -light * (n * b_slope * (power - 1.0)) - slope * log_ratio
-    jacobian[:, 11] = h_y * d_y - h_x * d_x + slope * (s1 / s_squared)
-    jacobian[:, 12] = -(h_x * d_y + h_y * d_x) + slope * (s2 / s_squared)
+    for j, (by_x, by_y) in enumerate(rays):
+        jacobian[:, j] = slope_x * by_x + slope_y * by_y
+    for j, derivative in enumerate(own, start=len(LENS)):
+        jacobian[:, j] = derivative
     return light, jacobian
 
 

@@ -23,6 +23,7 @@ from astropy.wcs.utils import wcs_to_celestial_frame
 from lensing_sr.errors import InputError, PixelScaleError
 
 __all__ = [
+    "bin_wcs",
     "celestial_wcs",
     "check_table_distortions",
     "crop_wcs",
@@ -234,6 +235,38 @@ def crop_wcs(wcs, col0, row0, shape=None):
         Fresh WCS, with PC + CDELT.
     """
     return _rebuild(wcs, np.asarray(wcs.wcs.crpix) - (col0, row0), 1.0, shape)
+
+
+def bin_wcs(wcs, factor, shape=None):
+    """The same sky on pixels that are ``factor x factor`` of the old ones: the inverse of `upsample_wcs`.
+
+    Parameters
+    ----------
+    wcs : `~astropy.wcs.WCS` or None
+        Celestial WCS of the fine pixels.
+    factor : int
+        Fine pixels per coarse pixel along one axis.
+    shape : tuple of int, optional
+        Coarse shape (ny, nx), to be noted in the WCS.
+
+    Returns
+    -------
+    `~astropy.wcs.WCS` or None
+        Fresh WCS of the coarse pixels, with PC + CDELT; None for None.
+
+    Examples
+    --------
+    >>> from astropy.wcs import WCS
+    >>> from lensing_sr.geometry.wcs import bin_wcs
+    >>> w = WCS(naxis=2)
+    >>> w.wcs.ctype = "RA---TAN", "DEC--TAN"
+    >>> w.wcs.crpix, w.wcs.cdelt = (100.5, 100.5), (-5e-6, 5e-6)
+    >>> bin_wcs(w, 2).wcs.crpix
+    array([50.5, 50.5])
+    """
+    if wcs is None:
+        return None
+    return _rebuild(wcs, (np.asarray(wcs.wcs.crpix) - 0.5) / factor + 0.5, 1.0 / factor, shape)
 
 
 def _rebuild(wcs, crpix, scale, shape):

@@ -10,6 +10,8 @@ import math
 import numpy as np
 import torch
 
+from lensing_sr.lensing._gather import weighted_pixels
+
 __all__ = [
     "back_project",
     "deflection_from_convergence",
@@ -90,27 +92,9 @@ def sample_image(image, col, row, mode="bilinear", outside="zero"):
     """
     ny, nx = image.shape[-2:]
     padded = _padded(image, outside)
-    width = nx + 2 * MARGIN
     first_col, weights_col = _taps(col, nx, mode)
     first_row, weights_row = _taps(row, ny, mode)
-    start = first_row * width + first_col
-    flat = padded.flatten(-2)
-    if image.dim() > 2:
-        lead = torch.broadcast_shapes(image.shape[:-2], start.shape[:-2])
-        flat = flat.expand(*lead, flat.shape[-1])
-        start = start.expand(*lead, *start.shape[-2:])
-    value = 0.0
-    for j, weight_row in enumerate(weights_row):
-        line = 0.0
-        for i, weight_col in enumerate(weights_col):
-            index = start + (j * width + i)
-            if image.dim() > 2:
-                tap = torch.gather(flat, -1, index.flatten(-2)).view(index.shape)
-            else:
-                tap = flat[index]
-            line = line + weight_col * tap
-        value = value + weight_row * line
-    return value
+    return weighted_pixels(padded, first_row, weights_row, first_col, weights_col)
 
 
 def back_project(image, col, row, shape):

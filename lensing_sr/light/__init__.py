@@ -9,5 +9,7 @@ __getattr__, __dir__, __all__ = attach(
         "sersic": ("sersic_b", "sersic_brightness", "sersic_flux"),
         "gaussians": ("gaussian_brightness", "gaussian_family", "gaussian_widths"),
         "sersic_source": ("SersicSource",),
+        "pixel_source": ("PixelSource",),
+        "spline": ("cubic_spline_coefficients", "sample_spline"),
     },
 )

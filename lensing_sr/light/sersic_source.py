@@ -5,12 +5,11 @@ import numpy as np
 from astropy import units as u
 
 from lensing_sr.errors import InputError
+from lensing_sr.light._brightness import PER_AREA, flux_per_pixel, per_arcsec2
 from lensing_sr.utils._checks import as_float_in
 from lensing_sr.utils._repr import make_repr
 
 __all__ = ["SersicSource"]
-
-_PER_AREA = u.arcsec**-2
 
 
 class SersicSource:
@@ -52,7 +51,10 @@ class SersicSource:
     """
 
     def __init__(self, amplitude, r_eff, n, x=0.0, y=0.0, ellipticity=0.0, angle=0.0):
-        self.amplitude = _per_arcsec2(amplitude)
+        amplitude = u.Quantity(amplitude)
+        if not amplitude.isscalar or not np.isfinite(amplitude.value):
+            raise InputError("amplitude", "must be one finite number or Quantity", amplitude)
+        self.amplitude = per_arcsec2(amplitude, "amplitude")
         self.r_eff = as_float_in(r_eff, "arcsec", "r_eff", positive=True) * u.arcsec
         self.n = as_float_in(n, "", "n", positive=True)
         if not 0.3 <= self.n <= 10.0:
@@ -156,7 +158,7 @@ class SersicSource:
         amplitude = amplitude * unit
         if image.per_area:
             return cls.from_components(amplitude, *shape)
-        amplitude *= _PER_AREA / image.grid.pixel_area.value / (u.pix**-1 if u.pix in unit.bases else 1)
+        amplitude *= PER_AREA / image.grid.pixel_area.value / (u.pix**-1 if u.pix in unit.bases else 1)
         return cls.from_components(amplitude, *shape)
 
     # What it is ------------------------------------------------------------------------------------------------------
@@ -219,11 +221,7 @@ class SersicSource:
         >>> bool(np.isclose(image.sum() / source.flux, 1, atol=1e-3))
         True
         """
-        if int(supersampling) != supersampling or supersampling < 1:
-            raise InputError("supersampling", "must be a whole number of at least 1", supersampling)
-        s, (ny, nx) = int(supersampling), grid.shape
-        light = self.evaluate(*(grid.upsampled(s) if s > 1 else grid).coordinates())
-        return light.reshape(ny, s, nx, s).mean(axis=(1, 3)) * grid.pixel_area
+        return flux_per_pixel(self.evaluate, grid, supersampling)
 
     # In others' terms ------------------------------------------------------------------------------------------------
 
@@ -277,21 +275,3 @@ def _tensors(*values):
     import torch
 
     return [torch.as_tensor(np.array(value, dtype=float)) for value in values]
-
-
-def _per_arcsec2(amplitude):
-    """Surface brightness per arcsec^2, whatever its unit of area."""
-    amplitude = u.Quantity(amplitude)
-    if not amplitude.isscalar or not np.isfinite(amplitude.value):
-        raise InputError("amplitude", "must be one finite number or Quantity", amplitude)
-    unit, factor, power = u.dimensionless_unscaled, amplitude.unit.scale, 0
-    for base, exponent in zip(amplitude.unit.bases, amplitude.unit.powers):
-        for angle, dimension in ((u.arcsec, 1), (u.arcsec**2, 2)):
-            if base.is_equivalent(angle):
-                factor, power = factor * base.to(angle) ** exponent, power + dimension * exponent
-                break
-        else:
-            unit = unit * base**exponent
-    if power not in (0, -2) or unit.is_equivalent(u.pix**-1) or u.pix in unit.bases:
-        raise InputError("amplitude", "must be a surface brightness on the sky", amplitude.unit, "use / u.arcsec**2")
-    return amplitude.value * float(factor) * (unit * _PER_AREA)

@@ -12,6 +12,8 @@ __getattr__, __dir__, __all__ = attach(
         "panels": (),
         "saving": ("save_figure",),
         "scale_bar": ("nice_length",),
+        "source": ("plot_source",),
         "stretch": (),
+        "validation": ("validation_figure",),
     },
 )

@@ -4,13 +4,20 @@
 No model is complete: substructure bends the arcs, sources are lumpier than any profile.  What is left in the residual
 is taken apart by size, and at each size and place as much of it is kept as stands out from the noise:
 
-    r = sum_j w_j,      kept = sum_j a_j w_j,      a_j = max(P_j - t_j, 0) / (max(P_j - t_j, 0) + 1)
+    r = sum_j w_j,      kept = sum_j a_j w_j,      a_j = S_j / (S_j + 1)
 
 ``w_j`` are the scales of the isotropic undecimated wavelet transform (starlet: differences of smoothings with the cubic
 B-spline, twice as wide at each step; the last one is the smooth rest).  ``P_j`` is the local mean of ``w_j^2`` over its
-expected value for pure noise, and ``t_j = 1 + threshold * sigma(P_j)`` is what noise alone reaches.  So ``a_j`` is the
-Wiener weight S / (S + N) of the power S above that: zero where the residual is noise, one where it is highly
-significant.  Nothing is sharpened and nothing is invented: the kept residual is interpolated, and no more.
+expected value for pure noise, and ``t_j = 1 + threshold * sigma(P_j)`` is what noise alone reaches; ``S_j``, the power
+above that, ``max(P_j - t_j, 0)``, is in units of that of noise.  So ``a_j`` is Wiener's weight S / (S + N): zero where
+the residual is noise, one where it is highly significant.
+
+Where a model shines, something is known beforehand: a model errs in proportion to its light m.  The proportion is
+measured on each scale for arcs and lens light apart, as the f_j that makes ``<w_j^2> = N_j + f_j^2 m^2`` most nearly
+true there, and ``S_j`` is at least ``f_j^2 m^2 / N_j``; a model that is right has f = 0.  And where the lens galaxy
+outshines the noise the threshold is low: galaxies are never quite what their models are.
+
+Nothing is sharpened: the kept residual is interpolated, and no more.
 """
 
 from dataclasses import dataclass
@@ -33,7 +40,13 @@ _LEVELS = 3
 # lets in 0.05 % of the power of its noise (a test holds it).
 _THRESHOLD = 4.0
 
+# The same where the lens galaxy's light is at least as bright as the noise.
+_THRESHOLD_ON_LIGHT = 1.0
+
 _B_SPLINE = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
+
+# Pixels further off than this (power over that of noise) are defects, not the model's error; steps to find its size.
+_OUTLIER, _ITERATIONS = 30.0, 6
 
 # Correlations reach a few pixels and the widest kernel 61: impulse responses fit on this periodic square.
 _RESPONSE_SIZE = 128
@@ -48,7 +61,7 @@ class RestoredResidual:
     correction : torch.Tensor
         To be added to the fine model, shape ``(batch, fine ny, fine nx)``, flux per fine pixel.
     uncertainty : torch.Tensor
-        Its standard deviation from the noise that came in with it, same shape and unit.
+        Its standard deviation, same shape and unit.
     kept : torch.Tensor
         The part of the residual that was kept, on the input grid, shape ``(batch, ny, nx)``, flux per input pixel.
     """
@@ -146,10 +159,41 @@ def _fill(residual, variance, ignore):
     return residual, torch.where(ignore, torch.where(near, _smooth(variance, 0) / weight, typical), variance)
 
 
-def _shrink(residual, variance, levels, statistics, threshold):
+def _proportion(power, light2):
+    """Square of the proportion f of a model's error, ``(batch, 1, 1)``: the root of the likelihood's slope in f^2.
+
+    ``power`` is that of the residual over that of noise, ``light2`` the square of the light over the latter, 0 where
+    there is none.
+    """
+    known = light2 > 0
+    excess = torch.where(known, power.clamp_max(_OUTLIER) - 1.0, torch.zeros_like(power))
+    share = torch.zeros_like(power[:, :1, :1])
+    for _ in range(_ITERATIONS):
+        weight = light2 / (1.0 + share * light2) ** 2
+        share = ((excess * weight).sum(dim=(1, 2), keepdim=True)
+                 / (light2 * weight).sum(dim=(1, 2), keepdim=True).clamp_min(1e-30)).clamp_min(0.0)
+    return share
+
+
+def _classes(model, variance):
+    """Light of arcs and of the lens galaxy where each stands out, two images, and where the galaxy outshines noise."""
+    if model is None:
+        return (), None
+    sigma = variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt()
+    arcs, light = (part.to(variance) for part in model)
+    on_arcs = functional.avg_pool2d((arcs / sigma)[:, None], 3, 1, 1)[:, 0] > 1.0
+    on_light = (light / sigma > 1.0) & ~on_arcs
+    zero = torch.zeros_like(arcs)
+    return (torch.where(on_arcs, arcs, zero), torch.where(on_light, light, zero)), (light / sigma).clamp(0.0, 1.0)
+
+
+def _shrink(residual, variance, levels, statistics, threshold, model=None):
     """The kept residual and the weight of each scale, ``(levels + 1, batch, ny, nx)``."""
     unit_variance, spread, _ = statistics
     tiny = torch.finfo(residual.dtype).tiny
+    classes, galaxy = _classes(model, variance)
+    if galaxy is not None:
+        threshold = threshold + (_THRESHOLD_ON_LIGHT - threshold) * galaxy
     smooth, smooth_variance, kept, weights = residual, variance, torch.zeros_like(residual), []
     for scale in range(levels + 1):
         if scale < levels:
@@ -159,9 +203,12 @@ def _shrink(residual, variance, levels, statistics, threshold):
         else:
             wavelet = smooth
         # noise varies slowly compared with the wavelet, so that its variance is that of unit noise times the local mean
-        power = wavelet**2 / (smooth_variance * float(unit_variance[scale])).clamp_min(tiny)
-        power = _window(power, scale, levels)
-        excess = (power - (1 + threshold * float(spread[scale]))).clamp_min(0)
+        noise = (smooth_variance * float(unit_variance[scale])).clamp_min(tiny)
+        power = wavelet**2 / noise
+        excess = (_window(power, scale, levels) - (1 + threshold * float(spread[scale]))).clamp_min(0)
+        for light in classes:
+            light2 = light.square() / noise
+            excess = torch.maximum(excess, _proportion(power, light2) * light2)
         weight = excess / (excess + 1)
         kept = kept + weight * wavelet
         weights.append(weight)
@@ -189,7 +236,7 @@ def _expanded(name, tensor, shape):
         raise InputError(name, f"must fit a residual of shape {tuple(shape)}", tuple(tensor.shape)) from None
 
 
-def shrink_residual(residual, sigma, *, mask=None, correlation=0.0, threshold=_THRESHOLD, levels=_LEVELS):
+def shrink_residual(residual, sigma, *, model=None, mask=None, correlation=0.0, threshold=_THRESHOLD, levels=_LEVELS):
     """Keep of a residual what stands out from the noise, on its own grid.
 
     Parameters
@@ -198,6 +245,8 @@ def shrink_residual(residual, sigma, *, mask=None, correlation=0.0, threshold=_T
         Data minus model, shape ``(batch, ny, nx)``, flux per pixel.
     sigma : torch.Tensor or float
         Standard deviation of the noise, a shape that broadcasts to it, same unit.
+    model : tuple of torch.Tensor, optional
+        Arcs and lens light of the model, shaped as the residual.
     mask : torch.Tensor, optional
         True = ignore, a shape that broadcasts to it.  Ignored pixels take the mean of their neighbours.
     correlation : float
@@ -228,12 +277,12 @@ def shrink_residual(residual, sigma, *, mask=None, correlation=0.0, threshold=_T
     (True, True)
     """
     return restore_residual(
-        residual, sigma, 1, mask=mask, correlation=correlation, threshold=threshold, levels=levels
+        residual, sigma, 1, model=model, mask=mask, correlation=correlation, threshold=threshold, levels=levels
     ).kept
 
 
 def restore_residual(
-    residual, sigma, scale, *, mask=None, binned=True, correlation=0.0, threshold=_THRESHOLD, levels=_LEVELS
+    residual, sigma, scale, *, model=None, mask=None, binned=True, correlation=0.0, threshold=_THRESHOLD, levels=_LEVELS
 ):
     """Bring to the fine grid what the model missed, as far as it is significant.
 
@@ -245,6 +294,8 @@ def restore_residual(
         Standard deviation of the noise, a shape that broadcasts to it, same unit.
     scale : float
         Fine pixels an input pixel, at least 1; need not be an integer.
+    model : tuple of torch.Tensor, optional
+        Arcs and lens light of the model, shaped as the residual: what is known of where and how much it errs.
     mask : torch.Tensor, optional
         True = ignore, a shape that broadcasts to it.  Ignored pixels take the mean of their neighbours.
     binned : bool
@@ -271,8 +322,8 @@ def restore_residual(
 
     Notes
     -----
-    The uncertainty is the noise that came in along with the correction, 1 sigma: zero where nothing was kept, that of
-    the interpolated data where everything was.  What was left out as noise is not part of it.
+    The uncertainty is that of Wiener's estimate, ``S N / (S + N)`` on each scale: zero where nothing was kept, that of
+    the interpolated data where everything was, and in between both the noise that came in and what was left out.
 
     Examples
     --------
@@ -294,10 +345,11 @@ def restore_residual(
     else:
         filled, variance = torch.where(ignore, 0.0, residual), torch.where(ignore, 0.0, sigma**2)
     statistics = _noise_statistics(levels, float(correlation), float(scale), bool(binned))
-    kept, weights = _shrink(filled, variance, levels, statistics, threshold)
+    kept, weights = _shrink(filled, variance, levels, statistics, threshold, model)
+    roots = weights.sqrt()
     ny, nx = residual.shape[-2:]
     correction = apply_axes(kept, _matrix(ny, scale, binned), _matrix(nx, scale, binned))
     gram = statistics[2].to(kept)
-    let_in = variance * torch.einsum("j...,jk,k...->...", weights, gram, weights)
+    let_in = variance * torch.einsum("j...,jk,k...->...", roots, gram, roots)
     fine_variance = apply_axes(let_in, axis_matrix(ny, scale, "bilinear"), axis_matrix(nx, scale, "bilinear"))
     return RestoredResidual(correction, fine_variance.clamp_min(0).sqrt(), kept)

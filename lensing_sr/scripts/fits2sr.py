@@ -119,6 +119,12 @@ def build_parser():
     )
     group.add_argument("--no-lens-light", action="store_true", help="the lens galaxy's light was already subtracted")
     group.add_argument(
+        "--validate",
+        action="store_true",
+        help="also withhold pixels of the image, super-resolve it without them and say how much better than "
+        "interpolation they are met; with --plot NAME.png also saves NAME_validation.png",
+    )
+    group.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute (default: auto)"
     )
     group.add_argument("--seed", type=whole(), default=0, metavar="N", help="seed of the random numbers (default: 0)")
@@ -154,6 +160,7 @@ def _plan(options):
         folder = Path(options.output_dir or ".")
         jobs = [(image, str(folder / f"{_stem(image)}_sr.fits")) for image in options.images]
     outputs = [output for _, output in jobs] + ([figure] if figure else [])
+    outputs += [_beside(figure)] if figure and options.validate else []
     twice = {output for output in outputs if outputs.count(output) > 1}
     if twice:
         raise UsageError(
@@ -170,6 +177,11 @@ def _plan(options):
     if figure and Path(figure).suffix.lower() not in (".png", ".pdf", ".svg"):
         raise UsageError(f"--plot: must end in .png, .pdf or .svg, got {figure}")
     return jobs, figure
+
+
+def _beside(figure):
+    """Name of the figure of a validation, from that of the result."""
+    return str(Path(figure).with_stem(f"{Path(figure).stem}_validation"))
 
 
 def _stem(image):
@@ -331,9 +343,14 @@ def _run(options):
         image = "example" if options.example else path
         try:
             result = resolver.super_resolve(path, **reading)
+            verdict = _validate(resolver, path, reading, result) if options.validate else ""
             result.write(output, overwrite=options.overwrite)
+            figures = [figure] if figure else []
             if figure:
                 result.plot(figure, overwrite=options.overwrite)
+            if figure and options.validate and result.validation is not None:
+                figures.append(_beside(figure))
+                result.validation.plot(figures[-1], overwrite=options.overwrite)
         except (LensingSRError, OSError) as error:
             failed += 1
             say(f"fits2sr: {image}: {error}")
@@ -347,8 +364,21 @@ def _run(options):
                 traceback.print_exc()
         else:
             if not options.quiet:
-                say(_summary(image, [output] + ([figure] if figure else []), result))
+                say(_summary(image, [output, *figures], result))
+                if verdict:
+                    say(f"{image}: {verdict}")
     return 1 if failed else 0
+
+
+def _validate(resolver, path, reading, result):
+    """Validate the result, into itself, and say how it went; one that cannot be validated is a result all the same."""
+    from lensing_sr.errors import LensingSRError
+
+    try:
+        result.validation = resolver.validate(path, result=result, **reading)
+    except LensingSRError as error:
+        return f"not validated: {error}"
+    return result.validation.verdict
 
 
 def _summary(image, outputs, result):

@@ -20,6 +20,7 @@ from lensing_sr.light.sersic import sersic_brightness, sersic_flux
 from lensing_sr.light.sersic_source import SersicSource
 from lensing_sr.quality import Quality
 from lensing_sr.result import SuperResolution
+from lensing_sr.validation import Validation
 
 UNIT = u.electron / u.s
 MODEL = (
@@ -124,4 +125,5 @@ def make_result(*, wcs=True, scale=2, flags=(), meta=None):
             "name": "example",
             **(meta or {}),
         },
+        validation=Validation(2, 640, 0.99, {"bilinear": 1.32, "bicubic": 1.41}, floor=0.97),
     )

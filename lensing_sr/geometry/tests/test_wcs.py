@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lensing_sr.errors import InputError, PixelScaleError
 from lensing_sr.geometry.wcs import (
+    bin_wcs,
     celestial_wcs,
     check_table_distortions,
     crop_wcs,
@@ -119,6 +120,17 @@ def test_upsampling_twice_is_upsampling_by_the_product(name):
     once, twice = upsample_wcs(CASES[name], 6), upsample_wcs(upsample_wcs(CASES[name], 2), 3)
     assert once.wcs.crpix == pytest.approx(twice.wcs.crpix, abs=1e-9)
     np.testing.assert_allclose(once.pixel_scale_matrix, twice.pixel_scale_matrix, rtol=1e-13, atol=1e-22)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_binning_undoes_upsampling(name):
+    wcs = CASES[name]
+    again = bin_wcs(upsample_wcs(wcs, 3), 3, (NY, NX))
+    assert again.array_shape == (NY, NX)
+    for corner in ((-0.5, -0.5), (NX - 0.5, NY - 0.5)):
+        here, there = wcs.pixel_to_world(*corner), again.pixel_to_world(*corner)
+        assert here.separation(there).arcsec < 1e-8
+    assert bin_wcs(None, 2) is None
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -3,6 +3,7 @@
 
 import os
 import sys
+from dataclasses import replace
 
 import astropy.units as u
 import numpy as np
@@ -12,11 +13,13 @@ from astropy.io import fits
 
 from lensing_sr import __version__
 from lensing_sr.errors import FitError, InputError
+from lensing_sr.geometry.grid import PixelGrid
 from lensing_sr.instruments import instruments, load_instrument
 from lensing_sr.networks import build_network, file_sha256, save_network
 from lensing_sr.networks.registry import REGISTRY
 from lensing_sr.scripts import fits2sr
 from lensing_sr.tests.fake_result import make_result
+from lensing_sr.validation import WithheldImages
 
 
 class Stub:
@@ -32,6 +35,13 @@ class Stub:
             if part in str(image):
                 raise error
         return self.result
+
+    def validate(self, image, *, result, **reading):
+        self.calls.append((image, reading))
+        assert result is self.result
+        if "validation" in self.failing:
+            raise self.failing["validation"]
+        return self.validation
 
 
 @pytest.fixture(scope="module")
@@ -321,6 +331,47 @@ def test_log_and_warnings(stub, capsys, monkeypatch):
         assert ("a date was repaired" in err) is others
 
 
+def _drawn(validation):
+    """The same with something to draw."""
+    grid = PixelGrid((40, 40), pixel_scale=0.05)
+    blank, coarse_grid = np.ones(grid.shape), PixelGrid((20, 20), pixel_scale=0.1)
+    images = (blank, blank, blank, blank, blank > 2, np.ones((20, 20)), grid, coarse_grid, (0.0, 0.0), 0.5, 0.1, None)
+    return replace(validation, images=WithheldImages(*images))
+
+
+def test_validation_is_said_and_written(stub, tmp_path, capsys):
+    stub.validation = replace(stub.result.validation, chi2=0.66)
+    assert fits2sr.main(["lens.fits", "--noise-rms", "0.1", "--validate"]) == 0
+    assert stub.calls[0] == stub.calls[1]
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"lens.fits: {stub.validation.verdict}"
+    assert last.startswith("lens.fits: closer to 640 withheld pixels") and last.endswith("ratio 0.50")
+    assert fits.getheader("lens_sr.fits")["VALRATIO"] == pytest.approx(0.5)
+    assert fits2sr.main(["lens.fits", "--validate", "-q", "--overwrite"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_validation_has_a_figure_beside_that_of_the_result(stub, tmp_path, capsys):
+    stub.validation = _drawn(stub.result.validation)
+    before = files(tmp_path)
+    assert fits2sr.main(["lens.fits", "--plot", "a.png", "--validate"]) == 0
+    assert files(tmp_path) == sorted([*before, "a.png", "a_validation.png", "lens_sr.fits"])
+    assert "-> lens_sr.fits, a.png, a_validation.png" in capsys.readouterr().err
+    (tmp_path / "lens_sr.fits").unlink()
+    (tmp_path / "a.png").unlink()
+    assert fits2sr.main(["lens.fits", "--plot", "a.png", "--validate"]) == 2
+    assert "a_validation.png: exists already" in capsys.readouterr().err
+
+
+def test_what_cannot_be_validated_is_written_all_the_same(stub, tmp_path, capsys, monkeypatch):
+    stub.failing = {"validation": InputError("scale", "must leave 16 coarse pixels a side", 2)}
+    monkeypatch.setattr(stub.result, "validation", None)
+    assert fits2sr.main(["lens.fits", "--plot", "a.png", "--validate"]) == 0
+    assert {"lens_sr.fits", "a.png"} <= set(files(tmp_path)) and "a_validation.png" not in files(tmp_path)
+    assert "VALRATIO" not in fits.getheader("lens_sr.fits")
+    assert "lens.fits: not validated: scale: must leave 16 coarse pixels a side" in capsys.readouterr().err
+
+
 def test_interruption_is_no_traceback(stub, capsys):
     stub.failing = {"lens": KeyboardInterrupt()}
     assert fits2sr.main(["lens.fits"]) == 130
@@ -348,7 +399,6 @@ def test_version_and_help(capsys, monkeypatch):
         "--catalogue",
         "--jobs",
         "--scheduler",
-        "--validate",
         "--source",
         "--no-potential",
     ):

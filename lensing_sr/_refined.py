@@ -1,0 +1,180 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""Images explained by a fit that goes as far as the evidence: pixel source, potential correction, perturbers."""
+
+import math
+from functools import cached_property
+
+import torch
+
+from lensing_sr._explanation import Verdict, misfit
+from lensing_sr._fitted import Fitted
+from lensing_sr.fit.joint import Problem
+from lensing_sr.fit.lens_fit import tempered
+from lensing_sr.fit.posterior import Posterior
+from lensing_sr.fit.refinement import Settings, refine
+from lensing_sr.fit.rendering import render
+from lensing_sr.forward.model import LENS, LIGHT, SOURCE
+from lensing_sr.forward.scene import Scene
+from lensing_sr.quality import judge
+
+__all__ = ["Refined"]
+
+
+class Refined(Fitted):
+    """A fit of smooth lens and Sersic source, and beyond it where the evidence asks for more.
+
+    Parameters
+    ----------
+    batch : lensing_sr._stack.Batch
+        The images.
+    lens_light : bool
+        Whether to model the lens galaxy's light.
+    supersampling : "auto" or int
+        As in `LensingSuperResolver`.
+    settings : lensing_sr.fit.refinement.Settings
+        What may be tried.
+
+    Attributes
+    ----------
+    refinements : list of Refinement
+        What was tried on each image.
+    """
+
+    def __init__(self, batch, *, lens_light, supersampling, settings=Settings()):
+        super().__init__(batch, lens_light=lens_light, supersampling=supersampling)
+        self._shifts = batch.shift.tolist()
+        self.refinements = [self._refine(i, settings) for i in range(len(batch.observation))]
+        self._scenes = [
+            found.scene.shifted(*shift) if found.kept else None
+            for found, shift in zip(self.refinements, self._shifts, strict=True)
+        ]
+        self._sky = super().sky.clone()
+        for i, scene in enumerate(self._scenes):
+            if scene is not None:
+                self._sky[i] = scene.amplitudes[-1]
+
+    def _refine(self, i, settings):
+        """One image: its arrays fill a processor, so that images are taken in turn."""
+        fit, observation = self._fit, self._batch.observation
+        objective, one = fit.objective, slice(i, i + 1)
+        # what no smooth lens and Sersic explain is about to be explained: only the noise's correlation widens errors
+        temperature = (1.0 + 2.0 * self._batch.correlation[one].clamp(0.0, 1.0)) ** 2
+        light = fit.solution.light[one] if objective.n_light else None
+        weight = tempered(observation.weight[one], light, temperature.to(observation.weight))
+        index = torch.tensor([i], device=weight.device)
+        problem = Problem(observation.data[i], weight[0], objective.formation.select(index), objective.widths)
+        amplitudes = fit.solution.amplitudes[i]
+        minima = [Scene.of(p, amplitudes) for p in (fit.parameters[i], *fit.modes[i][1:])]
+        priors = objective.prior_mean[i], objective.prior_precision[i], fit.priors.lower[i], fit.priors.upper[i]
+        kernel_pixel = observation.pixel / observation.oversampling
+        return refine(problem, minima, priors, observation.pixel, kernel_pixel, settings)
+
+    @cached_property
+    def _posteriors(self):
+        return [Posterior(found) if found.kept else None for found in self.refinements]
+
+    @property
+    def sky(self):
+        """Level of the sky, flux a pixel, ``(images,)``."""
+        return self._sky
+
+    def render(self, formation, tolerance):
+        """Arcs and lens light behind `formation`."""
+        if all(scene is None for scene in self._scenes):
+            return super().render(formation, tolerance)
+        seen = []
+        for i, scene in enumerate(self._scenes):
+            one = slice(i, i + 1)
+            part = formation.select(torch.tensor([i], device=self._parameters.device))
+            limit = None if tolerance is None else tolerance[one]
+            widths = self._fit.objective.widths
+            if scene is None:
+                seen.append(render(self._parameters[one], self._fit.solution.amplitudes[one], widths, part, limit))
+            else:
+                seen.append(render(scene.p[None], scene.amplitudes[None], widths, part, limit, source=scene.arcs))
+        return tuple(torch.cat(kind) for kind in zip(*seen, strict=True))
+
+    def deflection(self, x, y):
+        """Deflection in arcsec."""
+        smooth = super().deflection(x, y)
+        for i, scene in enumerate(self._scenes):
+            if scene is not None:
+                for whole, own in zip(smooth, scene.deflection(x, y), strict=True):
+                    whole[i] = own
+        return smooth
+
+    def variance(self, i, formation):
+        """Variance of the model of one image."""
+        if self._scenes[i] is None:
+            return super().variance(i, formation)
+        return self._posteriors[i].variance(formation, self._shifts[i])
+
+    def values(self, i):
+        """Parameters of one image and their errors; those of the source are the Sersic's nearest to it."""
+        scene = self._scenes[i]
+        if scene is None:
+            return super().values(i)
+        values, errors = {}, {}
+        spread = self._posteriors[i].errors.tolist()
+        for name, value, error in zip(LENS + SOURCE + LIGHT, scene.p.tolist(), spread, strict=False):
+            if name.startswith("log_"):
+                name, value = name.removeprefix("log_"), math.exp(value)
+                error *= value
+            values[name], errors[name] = value, error
+            if name == "theta_E":
+                values["gamma"], errors["gamma"] = 2.0, 0.0
+        values["amplitude"], errors["amplitude"] = float(scene.amplitudes[0]), self._posteriors[i].amplitude_error
+        return values, errors
+
+    def structure(self, i):
+        """Source of image i beyond its Sersic: brightness and error at source-plane positions, or None."""
+        scene = self._scenes[i]
+        if scene is None or scene.structure is None:
+            return None
+        shift = self._shifts[i]
+
+        def error(x, y):
+            return self._posteriors[i].source_error(x - shift[0], y - shift[1])
+
+        return scene.source, error
+
+    def tried(self, i):
+        """ln of the evidence ratio of every step beyond the Sersic that was tried, and which were kept."""
+        return dict(self.refinements[i].gains), self.refinements[i].kept
+
+    def verdict(self, i, values):
+        """How good the explanation of one image is."""
+        if self._scenes[i] is None:
+            return super().verdict(i, values)
+        found, fit, observation = self.refinements[i], self._fit, self._batch.observation
+        problem, inversion = found.problem, found.inversion
+        data = observation.data[i].double()
+        model = data - problem.image(inversion.residual)
+        columns = problem.linear(found.scene.with_changes(structure=None, grid=None))
+        light = found.scene.amplitudes[1:] @ columns[1:]
+        arcs = model - problem.image(light)
+        arcs = torch.where(problem.weight > 0, arcs, torch.zeros_like(arcs))
+        missed = misfit(data, model, arcs, problem.weight.double())
+        p, priors = found.scene.p, fit.priors
+        at_bound = [
+            name.removeprefix("log_")
+            for j, name in enumerate(LENS)
+            if float(p[j] - priors.lower[i, j]) < 1e-3 or float(priors.upper[i, j] - p[j]) < 1e-3
+        ]
+        evidence = float(fit.evidence[i])
+        # the source decided between the minima: no rivals are left
+        flags = judge(
+            values, arc_chi2=missed.arc_chi2, missed=missed.missed, evidence=evidence, at_bound=at_bound, rivals=[],
+            magnification=self.magnification(values, arcs),
+        )  # fmt: skip
+        weight = observation.weight[i].double()
+        normalised = (data - model) * weight
+        used = int((weight > 0).sum())
+        return Verdict(float(normalised.square().sum()) / max(used - len(p), 1), evidence, tuple(flags))
+
+    def history(self, i):
+        """What was done to one image."""
+        gains, kept = self.tried(i)
+        return super().history(i) + [
+            f"{name}: ln evidence {gain:+.1f}, {'kept' if name in kept else 'not kept'}" for name, gain in gains.items()
+        ]

@@ -1,0 +1,64 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+r"""What bends the arcs that the smooth lens does not: a correction of the potential, its strength by the evidence."""
+
+import torch
+
+from lensing_sr.fit.source_inversion import marginal
+from lensing_sr.lensing.potential_grid import PotentialGrid
+
+__all__ = ["choose_potential"]
+
+#: Half of the grid's side in Einstein radii, and its nodes a side.
+REACH, NODES = 1.7, 15
+#: Expected convergences (rms at a node) that are tried.
+KAPPAS = (0.003, 0.01, 0.03, 0.1)
+
+
+def choose_potential(problem, inversion, mean, precision):
+    """Strength of a potential correction that the data make most likely, and what it gains over none.
+
+    Parameters
+    ----------
+    problem : lensing_sr.fit.joint.Problem
+        The image.
+    inversion : lensing_sr.fit.source_inversion.Inversion
+        Its best model without a correction.
+    mean, precision : torch.Tensor
+        Prior of the scene's `vector`, ``(n,)`` and ``(n, n)``.
+
+    Returns
+    -------
+    potential : PotentialGrid
+    precision : torch.Tensor
+        Of its coefficients, ``(M, M)``.
+    gain : float
+        ln of the evidence over that without a correction.
+    """
+    scene = inversion.scene
+    potential = PotentialGrid(scene.p[3:5].tolist(), REACH * float(scene.p[0].exp()), NODES)
+    trial = scene.with_changes(potential=potential, q=scene.p.new_zeros(NODES, NODES))
+    derivatives = problem.derivatives(trial)
+    count = len(scene.vector())
+    inside = inversion.passive.nonzero()[:, 0]
+    rows = inversion.rows[inside]
+    others = torch.cat([derivatives[:count], rows])
+    # the source's prior is part of its normal matrix
+    held = torch.block_diag(precision, inversion.gram[inside][:, inside] - rows @ rows.T)
+    offset = torch.zeros(len(others), dtype=mean.dtype, device=mean.device)
+    offset[:count] = scene.vector() - mean
+    gram, pull = marginal(others, held, offset, derivatives[count:], inversion.residual)
+    best = None
+    one = potential.precision(1.0, device=mean.device)
+    root = torch.linalg.cholesky(one)
+    gram = torch.linalg.solve_triangular(root, gram, upper=False)
+    gram = torch.linalg.solve_triangular(root, gram.T, upper=False)
+    pull = torch.linalg.solve_triangular(root, pull[:, None], upper=False)[:, 0]
+    values, vectors = torch.linalg.eigh(0.5 * (gram + gram.T))
+    along = vectors.T @ pull
+    for kappa in KAPPAS:
+        grown = kappa**2
+        gain = 0.5 * float((grown * along**2 / (1.0 + grown * values) - (1.0 + grown * values).log()).sum())
+        if best is None or gain > best[0]:
+            best = gain, kappa
+    gain, kappa = best
+    return potential, one / kappa**2, gain
