@@ -220,8 +220,9 @@ def main(arguments=None):
     torch.set_num_threads(options.threads)
     found, rows = resolvers(options), []
     last = options.first + options.count - 1
-    print(f"seed {options.seed}, lenses {options.first} to {last} of each cell, lens light "
-          f"{'on' if options.lens_light else 'off'}, PSF {'slightly off' if options.psf_error else 'exact'}")  # fmt: skip
+    print(f"seed {options.seed}, lenses {options.first} to {last} of each cell, "
+          f"lens light {'on' if options.lens_light else 'off'}, "
+          f"PSF {'slightly off' if options.psf_error else 'exact'}")  # fmt: skip
     for kind in options.kinds:
         for instrument in options.instrument:
             for stratum in options.strata if kind == "lumpy" else [STRATUM]:

@@ -64,7 +64,7 @@ def assemble(batch, explain, *, scale, target_psf):
     residual = field.data - model
     binned = limit is not None or samples > 1
     corrections, spreads, agreement = _restore(
-        batch, residual, parts, scale, binned=binned, kernels=kernels, target=target_psf
+        batch, explained, residual, parts, scale, binned=binned, kernels=kernels, target=target_psf
     )
     variance = _model_variance(batch, explained, fine, scale, kernels) + spreads**2
     alpha = explained.deflection(*sample_positions(fine.shape, fine.matrix, fine.origin, device=field.data.device))
@@ -110,7 +110,7 @@ def _fine_formation(field, grid, scale, kernels, supersampling):
     )
 
 
-def _restore(batch, residual, parts, scale, *, binned, kernels, target):
+def _restore(batch, explained, residual, parts, scale, *, binned, kernels, target):
     """What the model missed, on the output's pixels, with its uncertainty; and how well all agrees with the input."""
     field = batch.field
     sigma = torch.where(field.weight > 0, field.weight, torch.ones_like(field.weight)).reciprocal()
@@ -121,14 +121,14 @@ def _restore(batch, residual, parts, scale, *, binned, kernels, target):
             sigma[i : i + 1],
             scale,
             model=tuple(part[i : i + 1] for part in parts),
+            leverage=_on_field(explained.leverage(i), batch, i),
             mask=field.weight[i : i + 1] <= 0,
             binned=binned,
             correlation=round(min(max(float(batch.correlation[i]), 0.0), 0.95), 2),
         )
         correction, spread = restored.correction, restored.uncertainty
-        part = (i, *batch.prepared[i].slices)
-        left = ((residual[i] - restored.kept[0])[part[1:]] * field.weight[part]).square()
-        agreement.append(float(left.sum() / (field.weight[part] > 0).sum().clamp_min(1)))
+        left = ((residual[i] - restored.kept[0]) * field.weight[i]).square()
+        agreement.append(float(left.sum() / (field.weight[i] > 0).sum().clamp_min(1)))
         if not isinstance(target, str) and image.psf is not None:
             pixel = float(image.grid.pixel_scale.value)
             match = matching_kernel(image.psf.kernel_at(pixel, scale), kernels[i][0])
@@ -136,6 +136,14 @@ def _restore(batch, residual, parts, scale, *, binned, kernels, target):
         corrections.append(correction)
         spreads.append(spread)
     return torch.cat(corrections), torch.cat(spreads), agreement
+
+
+def _on_field(leverage, batch, i):
+    """A map of the fit's pixels on those of the whole image, ``(1, rows, columns)``; zero elsewhere."""
+    whole = torch.zeros_like(batch.field.data[i : i + 1])
+    if leverage is not None:
+        whole[(0, *batch.prepared[i].slices)] = leverage.to(whole)
+    return whole
 
 
 def _model_variance(batch, explained, fine, scale, kernels):

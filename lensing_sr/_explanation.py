@@ -93,6 +93,10 @@ class Explanation(ABC):
         """
         return None
 
+    def leverage(self, i):
+        """How much each pixel of image i decides its own model value, 0 to 1, on the fit's pixels; None: hardly."""
+        return None
+
     def tried(self, i):
         """Steps beyond a smooth lens and a Sersic source: ln of the evidence ratio of each by name, and those kept."""
         return {}, ()

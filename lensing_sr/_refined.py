@@ -10,6 +10,7 @@ from lensing_sr._explanation import Verdict, misfit
 from lensing_sr._fitted import Fitted
 from lensing_sr.fit.joint import Problem
 from lensing_sr.fit.lens_fit import tempered
+from lensing_sr.fit.nearest_sersic import nearest_sersic
 from lensing_sr.fit.posterior import Posterior
 from lensing_sr.fit.refinement import Settings, refine
 from lensing_sr.fit.rendering import render
@@ -48,6 +49,7 @@ class Refined(Fitted):
             found.scene.shifted(*shift) if found.kept else None
             for found, shift in zip(self.refinements, self._shifts, strict=True)
         ]
+        self._nearest = [self._profile(i) for i in range(len(self._scenes))]
         self._sky = super().sky.clone()
         for i, scene in enumerate(self._scenes):
             if scene is not None:
@@ -68,6 +70,17 @@ class Refined(Fitted):
         priors = objective.prior_mean[i], objective.prior_precision[i], fit.priors.lower[i], fit.priors.upper[i]
         kernel_pixel = observation.pixel / observation.oversampling
         return refine(problem, minima, priors, observation.pixel, kernel_pixel, settings)
+
+    def _profile(self, i):
+        """Parameters and amplitude of the Sersic that stands for the source of image i."""
+        scene, (x, y) = self._scenes[i], self._shifts[i]
+        if scene is None:
+            return None
+        if scene.structure is None:
+            return scene.p, float(scene.amplitudes[0])
+        priors, own = self._fit.priors, self.refinements[i].scene
+        p, amplitude = nearest_sersic(own, priors.lower[i], priors.upper[i])
+        return own.with_changes(p=p).shifted(x, y).p, amplitude
 
     @cached_property
     def _posteriors(self):
@@ -116,14 +129,15 @@ class Refined(Fitted):
             return super().values(i)
         values, errors = {}, {}
         spread = self._posteriors[i].errors.tolist()
-        for name, value, error in zip(LENS + SOURCE + LIGHT, scene.p.tolist(), spread, strict=False):
+        p, amplitude = self._nearest[i]
+        for name, value, error in zip(LENS + SOURCE + LIGHT, p.tolist(), spread, strict=False):
             if name.startswith("log_"):
                 name, value = name.removeprefix("log_"), math.exp(value)
                 error *= value
             values[name], errors[name] = value, error
             if name == "theta_E":
                 values["gamma"], errors["gamma"] = 2.0, 0.0
-        values["amplitude"], errors["amplitude"] = float(scene.amplitudes[0]), self._posteriors[i].amplitude_error
+        values["amplitude"], errors["amplitude"] = amplitude, self._posteriors[i].amplitude_error
         return values, errors
 
     def structure(self, i):
@@ -137,6 +151,10 @@ class Refined(Fitted):
             return self._posteriors[i].source_error(x - shift[0], y - shift[1])
 
         return scene.source, error
+
+    def leverage(self, i):
+        """How much each pixel of the fit decides its own model value."""
+        return self.refinements[i].leverage
 
     def tried(self, i):
         """ln of the evidence ratio of every step beyond the Sersic that was tried, and which were kept."""
@@ -165,12 +183,19 @@ class Refined(Fitted):
         # the source decided between the minima: no rivals are left
         flags = judge(
             values, arc_chi2=missed.arc_chi2, missed=missed.missed, evidence=evidence, at_bound=at_bound, rivals=[],
-            magnification=self.magnification(values, arcs),
+            magnification=self._magnification(found.scene, values, arcs),
         )  # fmt: skip
         weight = observation.weight[i].double()
         normalised = (data - model) * weight
         used = int((weight > 0).sum())
         return Verdict(float(normalised.square().sum()) / max(used - len(p), 1), evidence, tuple(flags))
+
+    def _magnification(self, scene, values, arcs):
+        if scene.structure is None:
+            return self.magnification(values, arcs)
+        x, y = scene.grid.nodes(device=scene.p.device)
+        flux = float((scene.source(x, y) * scene.grid.areas(device=scene.p.device)).sum())
+        return float(arcs.sum()) / flux if flux > 0 else 0.0
 
     def history(self, i):
         """What was done to one image."""

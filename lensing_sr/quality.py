@@ -51,7 +51,8 @@ class Quality:
     kept : tuple of str
         Those that were kept.
     consistency : float
-        Reduced chi-square of the delivered image, blurred and binned, against the input: about 1 or a little less.
+        Reduced chi-square of the delivered image, blurred and binned, against the input, over all pixels that are not
+        masked: about 1 or a little less.
 
     Examples
     --------

@@ -9,14 +9,12 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from scipy import ndimage
 
 from lensing_sr.errors import InputError
 from lensing_sr.image.degradation import degrade
 from lensing_sr.image.prepare import prepare
 from lensing_sr.metrics.interpolation import METHODS, upsample
-from lensing_sr.restore.residual import shrink_residual
 from lensing_sr.utils._repr import make_repr
 
 __all__ = ["Validation", "WithheldImages", "validate", "withheld_mask"]
@@ -306,7 +304,7 @@ def validate(image, super_resolve, *, scale=2, seed=0, theta_E=None, native=None
         pixels=int(where.sum()),
         chi2=score(super_resolved),
         interpolation=interpolation,
-        floor=score(_account(native, prepared, image.mask)[part]),
+        floor=score(_account(native, image)[part]),
         theta_E=_einstein_radius(result),
         theta_E_native=_einstein_radius(native),
         images=WithheldImages(
@@ -329,14 +327,14 @@ def _bridged(data, mask):
     return filled
 
 
-def _account(native, prepared, mask):
-    """Model of the native image and what is kept of its residual, sky included."""
-    residual, noise, bad = (
-        torch.as_tensor(np.array(array))[None]
-        for array in (native.residual.data, prepared.full_noise, mask)
-    )
-    correlation = min(max(prepared.correlation, 0.0), 0.95)
-    return native.model.data + shrink_residual(residual, noise, mask=bad, correlation=correlation)[0].numpy()
+def _account(native, image):
+    """The native image as its own super-resolution has it, sky included; NaN where its scale is not whole."""
+    scale = round(native.scale)
+    if scale != native.scale:
+        return np.full(image.shape, np.nan)
+    rows, columns = image.shape
+    blocks = native.image.data.reshape(rows, scale, columns, scale)
+    return (blocks.mean(axis=(1, 3)) if image.per_area else blocks.sum(axis=(1, 3))) + native.sky
 
 
 def _einstein_radius(result):

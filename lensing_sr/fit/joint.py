@@ -40,11 +40,15 @@ class Problem:
         """Images ``(k, rows, columns)`` as weighted rows ``(k, pixels)``."""
         return images.flatten(1)[:, self.used] * self._weight
 
+    def spread(self, row):
+        """A row ``(pixels,)`` as it is on the pixels ``(rows, columns)``, zero where masked."""
+        out = torch.zeros(self.weight.numel(), dtype=row.dtype, device=row.device)
+        out[self.used] = row
+        return out.view(self.shape)
+
     def image(self, row):
         """A weighted row ``(pixels,)`` as flux ``(rows, columns)``, zero where masked."""
-        out = torch.zeros(self.weight.numel(), dtype=row.dtype, device=row.device)
-        out[self.used] = row / self._weight.to(row)
-        return out.view(self.shape)
+        return self.spread(row / self._weight.to(row))
 
     @property
     def centres(self):
@@ -125,8 +129,7 @@ class Problem:
     def response(self, scene, grid):
         """Rows of each spline of a source grid as lensed and seen, ``(size**2, pixels)``."""
         beta_x, beta_y, _ = self._rays(scene)
-        reach = grid.reach + 2.0 * grid.width
-        hit = ((beta_x - grid.centre[0]).abs() < reach) & ((beta_y - grid.centre[1]).abs() < reach)
+        hit = ((beta_x - grid.centre[0]).abs() < grid.extent) & ((beta_y - grid.centre[1]).abs() < grid.extent)
         window = self._window(hit)
         part = self.formation.window(*window)
         samples = self.formation.oversampling * self.formation.supersampling

@@ -14,7 +14,7 @@ REACH, NODES = 1.7, 15
 KAPPAS = (0.003, 0.01, 0.03, 0.1)
 
 
-def choose_potential(problem, inversion, mean, precision):
+def choose_potential(problem, inversion, offset, precision):
     """Strength of a potential correction that the data make most likely, and what it gains over none.
 
     Parameters
@@ -23,32 +23,30 @@ def choose_potential(problem, inversion, mean, precision):
         The image.
     inversion : lensing_sr.fit.source_inversion.Inversion
         Its best model without a correction.
-    mean, precision : torch.Tensor
-        Prior of the scene's `vector`, ``(n,)`` and ``(n, n)``.
+    offset, precision : torch.Tensor
+        How far the scene's `vector` is from the mean of its prior, and the prior's precision, ``(n,)`` and ``(n, n)``.
 
     Returns
     -------
-    potential : PotentialGrid
-    precision : torch.Tensor
-        Of its coefficients, ``(M, M)``.
+    potential, precision : tuple
+        `PotentialGrid`, and the prior precision of its coefficients, ``(M, M)``.
     gain : float
         ln of the evidence over that without a correction.
     """
     scene = inversion.scene
     potential = PotentialGrid(scene.p[3:5].tolist(), REACH * float(scene.p[0].exp()), NODES)
     trial = scene.with_changes(potential=potential, q=scene.p.new_zeros(NODES, NODES))
-    derivatives = problem.derivatives(trial)
-    count = len(scene.vector())
+    derivatives, smooth = problem.derivatives(trial), len(scene.p)
+    own = slice(smooth, smooth + NODES**2)
     inside = inversion.passive.nonzero()[:, 0]
     rows = inversion.rows[inside]
-    others = torch.cat([derivatives[:count], rows])
+    others = torch.cat([derivatives[: own.start], derivatives[own.stop :], rows])
     # the source's prior is part of its normal matrix
     held = torch.block_diag(precision, inversion.gram[inside][:, inside] - rows @ rows.T)
-    offset = torch.zeros(len(others), dtype=mean.dtype, device=mean.device)
-    offset[:count] = scene.vector() - mean
-    gram, pull = marginal(others, held, offset, derivatives[count:], inversion.residual)
+    away = torch.cat([offset, offset.new_zeros(len(inside))])
+    gram, pull = marginal(others, held, away, derivatives[own], inversion.residual)
     best = None
-    one = potential.precision(1.0, device=mean.device)
+    one = potential.precision(1.0, device=offset.device)
     root = torch.linalg.cholesky(one)
     gram = torch.linalg.solve_triangular(root, gram, upper=False)
     gram = torch.linalg.solve_triangular(root, gram.T, upper=False)
@@ -61,4 +59,4 @@ def choose_potential(problem, inversion, mean, precision):
         if best is None or gain > best[0]:
             best = gain, kappa
     gain, kappa = best
-    return potential, one / kappa**2, gain
+    return (potential, one / kappa**2), gain

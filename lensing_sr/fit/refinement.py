@@ -2,13 +2,13 @@
 r"""Beyond a smooth lens and a Sersic source: each step is kept only if the evidence asks for it.
 
 1. the minima of the parametric fit, each with the structure that its source would have: the most likely goes on;
-2. structure of the source (`source_inversion`), with lens and source adjusted together by Gauss-Newton steps;
-3. a correction of the potential (`potential`), likewise;
-4. compact perturbers (`perturbers`), one by one;
-5. the source once more on its finest grid, positive, and the covariance of everything.
+2. structure of the source (`source_inversion`), a correction of the potential (`potential`): whichever gains most comes
+   first, with lens and source adjusted together by Gauss-Newton steps, until nothing gains enough;
+3. the source once more on its finest grid, positive.
 
 Evidences are those of the model linearised about its best fit, all other unknowns integrated out, for noise as
-correlated as it is measured.
+correlated as it is measured.  A step must also predict pixels better than before that are left out of the fit: where
+the model is wrong the evidence only says what fits best, and what is delivered lies between the pixels.
 """
 
 from dataclasses import dataclass, field
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import torch
 
 from lensing_sr.fit.joint import Problem
+from lensing_sr.fit.perturbers import find_perturbers, restrained, strength_precision
 from lensing_sr.fit.potential import choose_potential
 from lensing_sr.fit.source_inversion import Inversion, SourcePrior, choose_prior, invert, source_region
 from lensing_sr.forward.scene import Scene
@@ -31,6 +32,10 @@ WHILE_MOVING, FINEST = 26, 44
 SPACING = 0.3
 #: Gauss-Newton steps after each change of the model, at most, and the gain in cost that ends them.
 STEPS, GAIN = 4, 3.0
+#: Least share of a pixel that its own prediction may leave free.
+FREE = 1e-3
+#: Times that a step is shortened before it is given up.
+TRIES = 4
 #: Minima of the parametric fit that are tried.
 MINIMA = 3
 #: A minimum differs from another by this much in ln theta_E, or in source position over theta_E.
@@ -76,6 +81,8 @@ class Refinement:
         Those that were kept.
     problem : Problem
         The image.
+    leverage : torch.Tensor or None
+        How much each pixel decides its own model value, ``(rows, columns)``, 0 where masked; None if nothing was kept.
     """
 
     scene: Scene
@@ -83,6 +90,7 @@ class Refinement:
     inversion: Inversion
     precision: torch.Tensor
     problem: Problem
+    leverage: torch.Tensor | None
     gains: dict = field(default_factory=dict)
     kept: tuple = ()
 
@@ -107,46 +115,195 @@ def refine(problem, minima, priors, pixel, kernel_pixel, settings=Settings()):
     -------
     Refinement
     """
-    mean, smooth_precision, lower, upper = priors
+    model = _Model(problem, priors, settings.kind, pixel)
     gains, kept = {}, []
-    precision = torch.diag(smooth_precision)
-    may_pixel = settings.source != "sersic"
-    trials = []
-    for scene in _different(minima)[: MINIMA if may_pixel else 1]:
-        inversion = invert(problem, scene)
-        scene = inversion.scene
-        offset = scene.vector() - mean
-        gain, prior = 0.0, None
-        if may_pixel:
-            grid = source_region(problem, scene, pixel)
-            prior, gain = choose_prior(problem, scene, precision, offset, grid, kind=settings.kind)
-        total = gain - 0.5 * (inversion.cost + float(offset @ precision @ offset))
-        trials.append((total, gain, scene, prior, inversion))
-    _, gain, scene, prior, inversion = max(trials, key=lambda trial: trial[0])
-    if may_pixel:
-        gains["pixel source"] = gain
-        if gain < WORTH and settings.source != "pixel":
-            prior = None
+    model.begin(_different(minima)[:MINIMA], structured=settings.source != "sersic")
+    if settings.source == "pixel":
+        prior, gains["pixel source"] = model.offer_structure()
+        model.accept_structure(prior)
+        kept.append("pixel source")
+    refused = set()
+    while True:
+        # what explains most comes first: the source's structure must not be asked to mimic a clump of mass
+        offers = {}
+        if settings.source != "sersic" and model.prior is None:
+            offers["pixel source"] = model.offer_structure(), model.accept_structure
+        if settings.potential and model.wide is None:
+            offers["potential"] = model.offer_potential(), model.accept_potential
+        if settings.potential and "perturbers" not in refused:
+            offers["perturbers"] = model.offer_perturbers(), model.accept_perturbers
+        gain = {name: gain for name, ((_, gain), _) in offers.items()}
+        gains.update({name: value for name, value in gain.items() if name not in kept})
+        worthy = [name for name in offers if gain[name] > WORTH and name not in refused]
+        if not worthy:
+            break
+        name = max(worthy, key=gain.get)
+        (offer, _), accept = offers[name]
+        before, missed = model.state, model.left_out
+        accept(offer)
+        if model.left_out < missed:
+            if name in kept:
+                gains[name] += gain[name]
+            else:
+                kept.append(name)
         else:
-            kept.append("pixel source")
-    bounds = lower, upper
-    if prior is not None:
-        prior = prior.on(prior.grid.with_size(WHILE_MOVING), scene)
-        inversion = _descend(problem, scene, prior, mean, precision, bounds)
-    if settings.potential == "auto":
-        scene = inversion.scene
-        potential, wide, gain = choose_potential(problem, inversion, mean, precision)
-        gains["potential"] = gain
-        if gain > WORTH:
-            kept.append("potential")
-            precision = torch.block_diag(precision, wide)
-            scene = scene.with_changes(potential=potential, q=scene.p.new_zeros(potential.size, potential.size))
-            inversion = _descend(problem, scene, prior, mean, precision, bounds)
-    if prior is not None:
-        size = min(max(prior.grid.nodes_for(SPACING * kernel_pixel), WHILE_MOVING), FINEST)
-        prior = prior.on(prior.grid.with_size(size), inversion.scene)
-        inversion = invert(problem, inversion.scene, prior)
-    return Refinement(inversion.scene, prior, inversion, precision, problem, gains, tuple(kept))
+            model.state = before
+            refused.add(name)
+    model.finish(kernel_pixel)
+    return Refinement(
+        model.inversion.scene, model.prior, model.inversion, model.precision, problem,
+        problem.spread(model.leverage) if kept else None, gains, tuple(kept),
+    )  # fmt: skip
+
+
+class _Model:
+    """The best model so far of one image, and what could be added to it."""
+
+    def __init__(self, problem, priors, kind, pixel):
+        self.problem, self.kind, self.pixel = problem, kind, pixel
+        self.mean, self._smooth, self._lower, self._upper = priors
+        self.prior = self.wide = self.inversion = self._searched = None
+
+    @property
+    def precision(self):
+        """Prior precision of the scene's vector."""
+        blocks = [torch.diag(self._smooth)]
+        if self.wide is not None:
+            blocks.append(self.wide)
+        masses = len(self.inversion.scene.perturbers)
+        return torch.block_diag(*blocks, strength_precision(masses, self._smooth))
+
+    def offset(self, scene):
+        """How far a scene is from the mean of its prior."""
+        vector = scene.vector()
+        return torch.cat([vector[: len(self.mean)] - self.mean, vector[len(self.mean) :]])
+
+    def cost(self, inversion):
+        """Chi-square plus all priors."""
+        away = self.offset(inversion.scene)
+        return inversion.cost + float(away @ self.precision @ away)
+
+    def begin(self, minima, structured):
+        """Take the most likely of some minima, given the structure that each one's source would have."""
+        best = None
+        for scene in minima if structured else minima[:1]:
+            self.inversion = invert(self.problem, scene)
+            total = -0.5 * self.cost(self.inversion)
+            if structured and len(minima) > 1:
+                total += max(self.offer_structure()[1], 0.0)
+            if best is None or total > best[0]:
+                best = total, self.inversion
+        self.inversion = best[1]
+
+    @property
+    def state(self):
+        """All that an added step changes."""
+        return self.prior, self.wide, self.inversion
+
+    @state.setter
+    def state(self, state):
+        self.prior, self.wide, self.inversion = state
+
+    @property
+    def leverage(self):
+        """How much each pixel decides its own model value: diagonal of the matrix from data to model, ``(pixels,)``."""
+        inversion = self.inversion
+        derivatives = self.problem.derivatives(inversion.scene)
+        inside = inversion.passive.nonzero()[:, 0]
+        rows = torch.cat([inversion.rows[inside], derivatives])
+        normal = rows @ rows.T
+        linear = len(inside)
+        normal[:linear, :linear] = inversion.gram[inside][:, inside]
+        normal[linear:, linear:] += self.precision
+        scale = normal.diagonal().clamp_min(1e-300).rsqrt()
+        normal = normal * scale[:, None] * scale
+        normal = normal + RIDGE * torch.eye(len(normal), dtype=normal.dtype, device=scale.device)
+        whitened = torch.linalg.solve_triangular(torch.linalg.cholesky(normal), rows * scale[:, None], upper=False)
+        return whitened.square().sum(dim=0)
+
+    @property
+    def left_out(self):
+        r"""Chi-square of each pixel as predicted by all others, :math:`\sum_i (r_i / (1 - h_i))^2` (Allen 1974).
+
+        A source that mimics what bends the arcs fits each pixel and predicts none.
+        """
+        return float((self.inversion.residual / (1.0 - self.leverage).clamp_min(FREE)).square().sum())
+
+    def offer_structure(self):
+        """Prior of the structure that the data make most likely, and what it gains."""
+        scene = self.inversion.scene
+        grid = source_region(self.problem, scene, self.pixel)
+        return choose_prior(self.problem, scene, self.precision, self.offset(scene), grid, kind=self.kind)
+
+    def accept_structure(self, prior):
+        """Give the source structure."""
+        self.prior = prior.on(prior.grid.with_size(WHILE_MOVING), self.inversion.scene)
+        self.descend(self.inversion.scene)
+
+    def offer_potential(self):
+        """Correction of the potential that the data make most likely, and what it gains."""
+        scene = self.inversion.scene
+        return choose_potential(self.problem, self.inversion, self.offset(scene), self.precision)
+
+    def accept_potential(self, offer):
+        """Let the potential be corrected."""
+        potential, self.wide = offer
+        zero = self.mean.new_zeros(potential.size, potential.size)
+        self.descend(self.inversion.scene.with_changes(potential=potential, q=zero))
+
+    def offer_perturbers(self):
+        """The model with the point masses that the data ask for, and what they gain."""
+        if self.inversion is self._searched:
+            return self.state, 0.0
+        before = self.state
+        gain = find_perturbers(self)
+        found, self.state = self.state, before
+        return found, gain
+
+    def accept_perturbers(self, found):
+        """Take the point masses that were found."""
+        self.state = found
+        self._searched = self.inversion
+
+    def finish(self, kernel_pixel):
+        """Solve once more for a source that is positive, on its finest grid."""
+        if self.prior is not None:
+            size = min(max(self.prior.grid.nodes_for(SPACING * kernel_pixel), WHILE_MOVING), FINEST)
+            self.prior = self.prior.on(self.prior.grid.with_size(size), self.inversion.scene)
+            self.inversion = invert(self.problem, self.inversion.scene, self.prior)
+
+    def descend(self, scene):
+        """Gauss-Newton steps in all parameters of a scene, the linear unknowns solved inside."""
+        self.inversion = invert(self.problem, scene, self.prior, nonnegative=False)
+        cost, damping, precision = self.cost(self.inversion), 1e-2, self.precision
+        for _ in range(STEPS):
+            best = self.inversion
+            derivatives = self.problem.derivatives(best.scene)
+            inside = best.passive.nonzero()[:, 0]
+            cross = best.rows[inside] @ derivatives.T
+            gram = best.gram[inside][:, inside]
+            gram = gram + RIDGE * torch.diag(gram.diagonal())
+            curvature = derivatives @ derivatives.T - cross.T @ solve_spd(gram[None], cross[None])[0] + precision
+            slope = derivatives @ best.residual - precision @ self.offset(best.scene)
+            for _ in range(TRIES):
+                damped = curvature + damping * torch.diag(curvature.diagonal())
+                trial = self._moved(best.scene, solve_spd(damped[None], slope[None, :, None])[0, :, 0])
+                trial = invert(self.problem, trial, self.prior, nonnegative=False)
+                if self.cost(trial) < cost:
+                    break
+                damping *= 8.0
+            else:
+                return
+            damping *= 0.2
+            gained, self.inversion = cost - self.cost(trial), trial
+            cost -= gained
+            if gained < GAIN:
+                return
+
+    def _moved(self, scene, step):
+        vector, smooth = scene.vector() + step, len(self.mean)
+        bounded = torch.minimum(torch.maximum(vector[:smooth], self._lower), self._upper)
+        return restrained(scene, scene.moved(torch.cat([bounded, vector[smooth:]])))
 
 
 def _different(minima):
@@ -161,44 +318,3 @@ def _different(minima):
         ):
             chosen.append(scene)
     return chosen
-
-
-def _descend(problem, scene, prior, mean, precision, bounds):
-    """Gauss-Newton steps in all parameters, the linear unknowns solved inside; returns the `Inversion` at the end."""
-
-    def offset(scene):
-        vector = scene.vector()
-        return torch.cat([vector[: len(mean)] - mean, vector[len(mean) :]])
-
-    def total(inversion):
-        away = offset(inversion.scene)
-        return inversion.cost + float(away @ precision @ away)
-
-    best = invert(problem, scene, prior, nonnegative=False)
-    cost, damping = total(best), 1e-2
-    for _ in range(STEPS):
-        derivatives = problem.derivatives(best.scene)
-        inside = best.passive.nonzero()[:, 0]
-        cross = best.rows[inside] @ derivatives.T
-        gram = best.gram[inside][:, inside]
-        gram = gram + RIDGE * torch.diag(gram.diagonal())
-        curvature = derivatives @ derivatives.T - cross.T @ solve_spd(gram[None], cross[None])[0] + precision
-        slope = derivatives @ best.residual - precision @ offset(best.scene)
-        for _ in range(4):
-            damped = curvature + damping * torch.diag(curvature.diagonal())
-            step = solve_spd(damped[None], slope[None, :, None])[0, :, 0]
-            vector = best.scene.vector() + step
-            smooth = torch.minimum(torch.maximum(vector[: len(mean)], bounds[0]), bounds[1])
-            trial = best.scene.moved(torch.cat([smooth, vector[len(mean) :]]))
-            trial = invert(problem, trial, prior, nonnegative=False)
-            if total(trial) < cost:
-                damping *= 0.2
-                break
-            damping *= 8.0
-        else:
-            return best
-        gained = cost - total(trial)
-        best, cost = trial, total(trial)
-        if gained < GAIN:
-            return best
-    return best

@@ -74,7 +74,7 @@ class PotentialGrid:
         return 0.5 * (taps.value(q, by_u=2) + taps.value(q, by_v=2)) / self.spacing**2
 
     def convergence_columns(self, x, y):
-        """Convergence of each spline of coefficient 1, ``(size**2, rows, columns)`` at positions ``(rows, columns)``."""
+        """Convergence of each spline of coefficient 1 at positions: ``(size**2, rows, columns)``."""
         weight = torch.full_like(x, 0.5 / self.spacing**2)
         index = torch.arange(x.numel(), device=x.device).view(x.shape)
         columns = self._taps(x, y, 2).columns([(weight, 2, 0), (weight, 0, 2)], index, x.numel())

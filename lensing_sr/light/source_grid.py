@@ -8,6 +8,8 @@ The nodes are those of a square grid stretched along each axis by
 fine and even within w of the centre, where most rays of the arcs land, and coarser towards the edge R.
 """
 
+import math
+
 import torch
 
 from lensing_sr.lensing._splines import Taps
@@ -55,6 +57,11 @@ class SourceGrid:
         """Distance of the nodes at the middle, in arcsec."""
         return self.width / self._k
 
+    @property
+    def extent(self):
+        """Distance from the middle, along either axis, beyond which it is dark: two nodes past the edge, in arcsec."""
+        return self.width * math.sinh((0.5 * (self.size - 1) + 2.0) / self._k)
+
     def shifted(self, dx, dy):
         """The same grid in a frame whose zero point lies at (-dx, -dy)."""
         return SourceGrid((self.centre[0] + float(dx), self.centre[1] + float(dy)), self.width, self.reach, self.size)
@@ -73,6 +80,12 @@ class SourceGrid:
         offset = self.width * torch.sinh(u / self._k)
         y, x = torch.meshgrid(self.centre[1] + offset, self.centre[0] + offset, indexing="ij")
         return x, y
+
+    def areas(self, *, dtype=torch.float64, device=None):
+        """Area in arcsec^2 that each node stands for, ``(size, size)``: the integral of its spline, nearly."""
+        u = torch.arange(self.size, dtype=dtype, device=device) - 0.5 * (self.size - 1)
+        step = self.width / self._k * torch.cosh(u / self._k)
+        return step[:, None] * step
 
     def _stretched(self, x, middle):
         """Position in units of the spacing, and its derivative by x."""

@@ -14,8 +14,9 @@ the residual is noise, one where it is highly significant.
 
 Where a model shines, something is known beforehand: a model errs in proportion to its light m.  The proportion is
 measured on each scale for arcs and lens light apart, as the f_j that makes ``<w_j^2> = N_j + f_j^2 m^2`` most nearly
-true there, and ``S_j`` is at least ``f_j^2 m^2 / N_j``; a model that is right has f = 0.  And where the lens galaxy
-outshines the noise the threshold is low: galaxies are never quite what their models are.
+true there, and ``S_j`` is at least ``f_j^2 m^2 / N_j``; a model that is right has f = 0.  Galaxies are never quite what
+their models are: of the lens's light f is at least the error that the fit assumes too, shared by the scales, and where
+it outshines the noise the threshold is low.
 
 Nothing is sharpened: the kept residual is interpolated, and no more.
 """
@@ -40,13 +41,18 @@ _LEVELS = 3
 # lets in 0.05 % of the power of its noise (a test holds it).
 _THRESHOLD = 4.0
 
-# The same where the lens galaxy's light is at least as bright as the noise.
+# The same where the lens galaxy's light is at least as bright as the noise; least relative error of its model, as in
+# the fit (`lensing_sr.fit.lens_fit.LIGHT_ERROR`).
 _THRESHOLD_ON_LIGHT = 1.0
+_LIGHT_ERROR = 0.03
 
 _B_SPLINE = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
 
 # Pixels further off than this (power over that of noise) are defects, not the model's error; steps to find its size.
 _OUTLIER, _ITERATIONS = 30.0, 6
+
+# Least share of the noise that a model is taken to leave.
+_LEAST_LEFT = 0.2
 
 # Correlations reach a few pixels and the widest kernel 61: impulse responses fit on this periodic square.
 _RESPONSE_SIZE = 128
@@ -176,25 +182,42 @@ def _proportion(power, light2):
 
 
 def _classes(model, variance):
-    """Light of arcs and of the lens galaxy where each stands out, two images, and where the galaxy outshines noise."""
+    """Light of arcs and of the lens galaxy where each stands out; error assumed; where the galaxy outshines noise."""
     if model is None:
-        return (), None
+        return (), (), None
     sigma = variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt()
     arcs, light = (part.to(variance) for part in model)
-    on_arcs = functional.avg_pool2d((arcs / sigma)[:, None], 3, 1, 1)[:, 0] > 1.0
+    on_arcs = _stands_out(arcs, variance)
     on_light = (light / sigma > 1.0) & ~on_arcs
     zero = torch.zeros_like(arcs)
-    return (torch.where(on_arcs, arcs, zero), torch.where(on_light, light, zero)), (light / sigma).clamp(0.0, 1.0)
+    measured = torch.where(on_arcs, arcs, zero), torch.where(on_light, light, zero)
+    return measured, (_LIGHT_ERROR * light,), (light / sigma).clamp(0.0, 1.0)
 
 
-def _shrink(residual, variance, levels, statistics, threshold, model=None):
+def _doubt(weights, spread, model, variance):
+    """Weights that say how much of the noise is left in doubt: those of Wiener, off the arcs at least what may hide."""
+    hidden = (spread / (1.0 + spread)).to(weights)[:, None, None, None]
+    raised = torch.maximum(weights, hidden.expand_as(weights))
+    if model is None:
+        return raised
+    return torch.where(_stands_out(model[0].to(variance), variance), weights, raised)
+
+
+def _stands_out(light, variance):
+    """Where light, averaged over 3 x 3 pixels, exceeds the noise."""
+    sigma = variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt()
+    return functional.avg_pool2d((light / sigma)[:, None], 3, 1, 1)[:, 0] > 1.0
+
+
+def _shrink(residual, variance, levels, statistics, threshold, model=None, leverage=None):
     """The kept residual and the weight of each scale, ``(levels + 1, batch, ny, nx)``."""
     unit_variance, spread, _ = statistics
     tiny = torch.finfo(residual.dtype).tiny
-    classes, galaxy = _classes(model, variance)
+    classes, assumed, galaxy = _classes(model, variance)
     if galaxy is not None:
         threshold = threshold + (_THRESHOLD_ON_LIGHT - threshold) * galaxy
-    smooth, smooth_variance, kept, weights = residual, variance, torch.zeros_like(residual), []
+    left = variance if leverage is None else variance * (1.0 - leverage.to(variance)).clamp(_LEAST_LEFT, 1.0)
+    smooth, smooth_variance, kept, weights = residual, left, torch.zeros_like(residual), []
     for scale in range(levels + 1):
         if scale < levels:
             smoother = _smooth(smooth, scale)
@@ -209,6 +232,8 @@ def _shrink(residual, variance, levels, statistics, threshold, model=None):
         for light in classes:
             light2 = light.square() / noise
             excess = torch.maximum(excess, _proportion(power, light2) * light2)
+        for error in assumed:
+            excess = torch.maximum(excess, error.square() / (noise * (levels + 1)))
         weight = excess / (excess + 1)
         kept = kept + weight * wavelet
         weights.append(weight)
@@ -282,8 +307,9 @@ def shrink_residual(residual, sigma, *, model=None, mask=None, correlation=0.0, 
 
 
 def restore_residual(
-    residual, sigma, scale, *, model=None, mask=None, binned=True, correlation=0.0, threshold=_THRESHOLD, levels=_LEVELS
-):
+    residual, sigma, scale, *, model=None, leverage=None, mask=None, binned=True, correlation=0.0,
+    threshold=_THRESHOLD, levels=_LEVELS,
+):  # fmt: skip
     """Bring to the fine grid what the model missed, as far as it is significant.
 
     Parameters
@@ -296,6 +322,9 @@ def restore_residual(
         Fine pixels an input pixel, at least 1; need not be an integer.
     model : tuple of torch.Tensor, optional
         Arcs and lens light of the model, shaped as the residual: what is known of where and how much it errs.
+    leverage : torch.Tensor, optional
+        How much each pixel decided its own model value, 0 to 1, shaped as the residual: a model that follows its data
+        leaves less noise in the residual, by ``1 - leverage``.
     mask : torch.Tensor, optional
         True = ignore, a shape that broadcasts to it.  Ignored pixels take the mean of their neighbours.
     binned : bool
@@ -322,8 +351,10 @@ def restore_residual(
 
     Notes
     -----
-    The uncertainty is that of Wiener's estimate, ``S N / (S + N)`` on each scale: zero where nothing was kept, that of
-    the interpolated data where everything was, and in between both the noise that came in and what was left out.
+    The uncertainty is that of Wiener's estimate, ``S N / (S + N)`` on each scale: that of the interpolated data where
+    everything was kept, and in between both the noise that came in and what was left out.  Where nothing was kept, it
+    is what may hide below the noise: S as large as its own standard deviation.  Only where arcs of the model shine is
+    the model taken at its word, for there its error was measured.
 
     Examples
     --------
@@ -345,8 +376,8 @@ def restore_residual(
     else:
         filled, variance = torch.where(ignore, 0.0, residual), torch.where(ignore, 0.0, sigma**2)
     statistics = _noise_statistics(levels, float(correlation), float(scale), bool(binned))
-    kept, weights = _shrink(filled, variance, levels, statistics, threshold, model)
-    roots = weights.sqrt()
+    kept, weights = _shrink(filled, variance, levels, statistics, threshold, model, leverage)
+    roots = _doubt(weights, statistics[1], model, variance).sqrt()
     ny, nx = residual.shape[-2:]
     correction = apply_axes(kept, _matrix(ny, scale, binned), _matrix(nx, scale, binned))
     gram = statistics[2].to(kept)

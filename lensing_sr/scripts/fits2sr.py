@@ -119,6 +119,13 @@ def build_parser():
     )
     group.add_argument("--no-lens-light", action="store_true", help="the lens galaxy's light was already subtracted")
     group.add_argument(
+        "--source",
+        choices=("auto", "sersic", "pixel"),
+        default="auto",
+        help="source of a fit: a Sersic profile, with structure if the evidence asks for it (auto) or always (pixel)",
+    )
+    group.add_argument("--no-potential", action="store_true", help="the fit shall not correct the smooth lens")
+    group.add_argument(
         "--validate",
         action="store_true",
         help="also withhold pixels of the image, super-resolve it without them and say how much better than "
@@ -269,6 +276,8 @@ def _make_resolver(options):
         method=options.method,
         network=options.network,
         lens_light=False if options.no_lens_light else "auto",
+        source=options.source,
+        potential=False if options.no_potential else "auto",
         device=options.device,
         seed=options.seed,
     )

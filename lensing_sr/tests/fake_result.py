@@ -112,7 +112,11 @@ def make_result(*, wcs=True, scale=2, flags=(), meta=None):
         deflection=DeflectionField(*(component.numpy() for component in alpha), grid),
         source=SersicSource.from_parameters(parameters),
         parameters=parameters,
-        quality=Quality(chi2=1.01, noise_scale=0.98, flags=tuple(flags), notes=("one, note",), lens_evidence=812.0),
+        quality=Quality(
+            chi2=1.01, noise_scale=0.98, flags=tuple(flags), notes=("one, note",), lens_evidence=812.0,
+            evidence={"pixel source": 41.0, "potential": 3.0, "perturbers": -2.0}, kept=("pixel source",),
+            consistency=0.95,
+        ),  # fmt: skip
         sky=SKY_LEFT,
         scale=scale,
         psf=kernel / kernel.sum(),

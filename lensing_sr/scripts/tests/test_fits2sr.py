@@ -202,7 +202,8 @@ def test_options_that_make_no_sense(stub, capsys, line):
 
 def test_options_reach_the_resolver(stub):
     line = "lens.fits --scale 2.5 --ext 3 --psf psf.fits,PSF --psf-oversampling 4 --noise noise.fits --pixel-scale 0.05"
-    assert fits2sr.main([*line.split(), *"--seed 7 --no-lens-light --method fit --device cpu -q".split()]) == 0
+    settings = "--seed 7 --no-lens-light --source pixel --no-potential --method fit --device cpu -q"
+    assert fits2sr.main([*line.split(), *settings.split()]) == 0
     ((image, reading),) = stub.calls
     assert image == "lens.fits"
     assert reading == {
@@ -216,6 +217,7 @@ def test_options_reach_the_resolver(stub):
         "instrument": None,
     }
     assert (stub.settings.scale, stub.settings.seed, stub.settings.no_lens_light) == (2.5, 7, True)
+    assert (stub.settings.source, stub.settings.no_potential) == ("pixel", True)
 
 
 def test_numbers_reach_the_reader_with_their_units(stub):
@@ -399,8 +401,6 @@ def test_version_and_help(capsys, monkeypatch):
         "--catalogue",
         "--jobs",
         "--scheduler",
-        "--source",
-        "--no-potential",
     ):
         assert option not in text  # they come with what they need
 
