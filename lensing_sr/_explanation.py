@@ -105,6 +105,13 @@ class Explanation(ABC):
     def history(self, i):
         """What was done to image i, a text a step."""
 
+    def substructure(self, i, x, y, width):
+        """What image i has besides the smooth lens, or None: `lensing_sr.fit.mass_maps.MassMaps` at positions x, y in
+        arcsec, point masses shown as Gaussians of `width`, and the point masses with their errors as
+        `lensing_sr.fit.mass_maps.point_masses` lists them.
+        """
+        return None
+
     @staticmethod
     def magnification(values, arcs):
         """Flux of the arcs over that of the source; 0 without a source."""

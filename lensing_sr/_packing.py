@@ -11,6 +11,7 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from lensing_sr.lensing.deflection import DeflectionField
+from lensing_sr.lensing.substructure import perturber_table
 from lensing_sr.light.pixel_source import PixelSource
 from lensing_sr.light.sersic_source import SersicSource
 from lensing_sr.quality import Quality
@@ -115,6 +116,7 @@ def pack(batch, explained, i, arrays, fine, scale, kernel):
         source=source,
         parameters=table,
         quality=quality,
+        substructure=_substructure(explained, i, fine, float(image.grid.pixel_scale.value), wcs),
         sky=float(explained.sky[i]),
         scale=scale,
         psf=kernel[0],
@@ -192,6 +194,17 @@ def _source_plane(fine, values):
         for c, n in ((row, plane.shape[0]), (column, plane.shape[1]))
     )
     return plane.cropped(rows, columns)
+
+
+def _substructure(explained, i, fine, pixel, wcs):
+    """Maps and table of what the smooth lens lacks, or None; point masses are as wide as an input pixel."""
+    x, y = (torch.as_tensor(np.ascontiguousarray(c)) for c in fine.coordinates())
+    found = explained.substructure(i, x, y, pixel)
+    if found is None:
+        return None
+    maps, masses = found
+    images = (CCDData(image.cpu().numpy(), unit=u.dimensionless_unscaled, wcs=wcs) for image in maps)
+    return *images, perturber_table(masses)
 
 
 def _wcs(grid):

@@ -10,13 +10,14 @@ from lensing_sr._explanation import Verdict, misfit
 from lensing_sr._fitted import Fitted
 from lensing_sr.fit.joint import Problem
 from lensing_sr.fit.lens_fit import tempered
+from lensing_sr.fit.mass_maps import mass_maps, point_masses
 from lensing_sr.fit.nearest_sersic import nearest_sersic
 from lensing_sr.fit.posterior import Posterior
 from lensing_sr.fit.refinement import Settings, refine
 from lensing_sr.fit.rendering import render
 from lensing_sr.forward.model import LENS, LIGHT, SOURCE
 from lensing_sr.forward.scene import Scene
-from lensing_sr.quality import judge
+from lensing_sr.quality import WEAK_EVIDENCE, judge
 
 __all__ = ["Refined"]
 
@@ -69,6 +70,9 @@ class Refined(Fitted):
         minima = [Scene.of(p, amplitudes) for p in (fit.parameters[i], *fit.modes[i][1:])]
         priors = objective.prior_mean[i], objective.prior_precision[i], fit.priors.lower[i], fit.priors.upper[i]
         kernel_pixel = observation.pixel / observation.oversampling
+        # what is hardly a lens has no structure that lensing could tell
+        if float(fit.evidence[i]) < WEAK_EVIDENCE:
+            settings = Settings("pixel" if settings.source == "pixel" else "sersic", False, settings.kind)
         return refine(problem, minima, priors, observation.pixel, kernel_pixel, settings)
 
     def _profile(self, i):
@@ -155,6 +159,15 @@ class Refined(Fitted):
     def leverage(self, i):
         """How much each pixel of the fit decides its own model value."""
         return self.refinements[i].leverage
+
+    def substructure(self, i, x, y, width):
+        """What bends the light of image i besides the smooth lens: maps and point masses, or None."""
+        scene = self._scenes[i]
+        if scene is None or (scene.q is None and not len(scene.perturbers)):
+            return None
+        found, posterior, shift = self.refinements[i].scene, self._posteriors[i], self._shifts[i]
+        maps = mass_maps(found, posterior, x - shift[0], y - shift[1], width)
+        return maps, point_masses(scene, posterior)
 
     def tried(self, i):
         """ln of the evidence ratio of every step beyond the Sersic that was tried, and which were kept."""

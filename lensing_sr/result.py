@@ -14,6 +14,7 @@ from lensing_sr import __version__
 from lensing_sr.export.fits_layout import build_hdus, now, sigma, write_hdus
 from lensing_sr.geometry.grid import PixelGrid
 from lensing_sr.image._units import is_per_area
+from lensing_sr.lensing.substructure import HasSubstructure
 from lensing_sr.light._source_files import plane_grid
 from lensing_sr.light.pixel_source import PixelSource
 from lensing_sr.utils._repr import make_repr
@@ -24,7 +25,7 @@ __all__ = ["SuperResolution"]
 _FIELD, _SMALLEST_FIELD = 2.0, 12
 
 
-class SuperResolution:
+class SuperResolution(HasSubstructure):
     """
     The answer of `~lensing_sr.resolver.LensingSuperResolver`.
 
@@ -63,6 +64,8 @@ class SuperResolution:
         ``source``, "sersic" or "pixel", is added.
     validation : `~lensing_sr.validation.Validation`, optional
         How the method fared with withheld pixels of this image; may be set later.
+    substructure : tuple, optional
+        ``convergence_correction``, ``significance`` and ``perturbers``, where the lens is not smooth.
 
     Attributes
     ----------
@@ -94,15 +97,15 @@ class SuperResolution:
         input_image=None,
         meta=None,
         validation=None,
+        substructure=None,
     ):
         self.image, self.arcs, self.lens_light = image, arcs, lens_light
         self.model, self.residual, self.source_image = model, residual, source_image
         self.deflection, self.source, self.quality = deflection, source, quality
-        self.sky, self.scale, self.psf, self.validation = sky, scale, psf, validation
-        self.parameters = parameters
+        self.sky, self.scale, self.psf, self.validation, self.parameters = sky, scale, psf, validation, parameters
+        self._set_substructure(substructure)
         if "name" in parameters.colnames and not parameters.indices:
-            # So that parameters.loc["theta_E"] works.
-            self.parameters.add_index("name")
+            self.parameters.add_index("name")  # so that parameters.loc["theta_E"] works
         if input_image is None:
             input_image = CCDData(model.data + residual.data, unit=model.unit, wcs=model.wcs)
         self.input_image = input_image
@@ -278,12 +281,10 @@ class SuperResolution:
         hdus : `~astropy.io.fits.HDUList`
         """
         quality, meta = self.quality, self.meta
-        grids = {"fine": self.grid, "input": self.input_grid}
-        if self.source_grid is not None:
-            grids["source"] = self.source_grid
-        names = ("image", "arcs", "lens_light", "source_image", "model", "residual")
+        grids = {"fine": self.grid, "input": self.input_grid, "source": self.source_grid}
+        names = ("arcs", "lens_light", "source_image", "model", "residual", "convergence_correction", "significance")
         return build_hdus(
-            {name: getattr(self, name) for name in names},
+            {name: getattr(self, name) for name in ("image", *names)},
             {
                 "creator": f"lensing_sr {__version__}",
                 "date": now(),
@@ -294,9 +295,10 @@ class SuperResolution:
                 "sky": self.sky,
                 **({} if self.validation is None else self.validation.to_values()),
             },
-            grids=grids,
+            grids={name: grid for name, grid in grids.items() if grid is not None},
             deflection=self.deflection,
             parameters=self.parameters,
+            perturbers=self.perturbers,
             psf=self.psf,
             history=meta.get("history", ()),
         )

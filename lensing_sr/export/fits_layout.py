@@ -40,6 +40,9 @@ EXTENSIONS = {
     "source_error": "SRCERR",
     "deflection": "DEFLECT",
     "convergence": "KAPPA",
+    "convergence_correction": "KAPCORR",
+    "significance": "KAPSIG",
+    "perturbers": "PERTURB",
     "model": "MODEL",
     "residual": "RESID",
     "parameters": "LENSPARS",
@@ -250,7 +253,7 @@ def sigma(image):
     return np.asarray(image.uncertainty.represent_as(StdDevUncertainty).array, dtype=float)
 
 
-def build_hdus(images, values, *, grids, deflection=None, parameters=None, psf=None, history=()):
+def build_hdus(images, values, *, grids, deflection=None, parameters=None, perturbers=None, psf=None, history=()):
     """
     The FITS file of a result, in memory.
 
@@ -259,8 +262,8 @@ def build_hdus(images, values, *, grids, deflection=None, parameters=None, psf=N
     images : dict of `~astropy.nddata.CCDData`
         ``image``, and by the names of `EXTENSIONS` ``arcs``, ``lens_light``, ``source_image``, ``model``, ``residual``.
         The uncertainty, mask and header of ``image`` are written too: of the header what describes the observation is
-        kept, what describes the array is not.  An uncertainty of ``source_image`` becomes the extension SRCERR.  A
-        missing image, or None, gets no extension.
+        kept, what describes the array is not.  An uncertainty of ``source_image`` becomes the extension SRCERR.
+        ``convergence_correction`` and ``significance`` too; a missing image, or None, gets no extension.
     values : dict
         Values by the names of `KEYWORDS`.
     grids : dict of `~lensing_sr.geometry.grid.PixelGrid`
@@ -269,6 +272,8 @@ def build_hdus(images, values, *, grids, deflection=None, parameters=None, psf=N
         On the fine grid; its convergence is written too.
     parameters : `~astropy.table.Table`, optional
         With columns name, value, error, unit.
+    perturbers : `~astropy.table.Table`, optional
+        Point masses; written where there are any.
     psf : array, optional
         Point-spread function of ``image``.
     history : iterable of str
@@ -324,11 +329,16 @@ def build_hdus(images, values, *, grids, deflection=None, parameters=None, psf=N
     if deflection is not None:
         hdus.append(deflection.to_hdu())
         add("convergence", deflection.convergence, "fine", u.dimensionless_unscaled)
+    for piece in ("convergence_correction", "significance"):
+        if images.get(piece) is not None:
+            add(piece, images[piece].data, "fine", u.dimensionless_unscaled)
     for piece in ("model", "residual"):
         if images.get(piece) is not None:
             add(piece, images[piece].data, "input", images[piece].unit)
     if parameters is not None:
         hdus.append(_table_hdu(parameters))
+    if perturbers:
+        hdus.append(fits.BinTableHDU(perturbers, name=EXTENSIONS["perturbers"]))
     return hdus
 
 

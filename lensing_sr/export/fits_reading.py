@@ -12,6 +12,7 @@ from astropy.wcs import WCS
 from lensing_sr.errors import ImageReadError
 from lensing_sr.export.fits_layout import EXTENSIONS, KEYWORDS
 from lensing_sr.lensing.deflection import DeflectionField
+from lensing_sr.lensing.substructure import COLUMNS, perturber_table
 from lensing_sr.light._source_files import plane_grid
 from lensing_sr.light.pixel_source import PixelSource
 from lensing_sr.light.sersic_source import SersicSource
@@ -96,8 +97,21 @@ def _take_apart(hdus, path):
         "scale": values["scale"],
         "psf": hdus[EXTENSIONS["psf"]].data.astype(float) if EXTENSIONS["psf"] in hdus else None,
         "validation": Validation.from_values(values),
+        "substructure": _substructure(hdus),
         "meta": {**meta, "history": [str(step) for step in header.get("HISTORY", ())]},
     }
+
+
+def _substructure(hdus):
+    """Maps and table of what the smooth lens lacks, or None."""
+    if EXTENSIONS["significance"] not in hdus:
+        return None
+    masses = ()
+    if EXTENSIONS["perturbers"] in hdus:
+        rows = hdus[EXTENSIONS["perturbers"]].data
+        masses = [{name: float(row[name]) for name in COLUMNS} for row in rows]
+    maps = (_image(hdus[EXTENSIONS[name]]) for name in ("convergence_correction", "significance"))
+    return *maps, perturber_table(masses)
 
 
 def _value(field, value):

@@ -23,8 +23,8 @@ __all__ = ["OCCAM", "Scores", "find_perturbers", "restrained", "score_places", "
 
 #: Signal-to-noise of the arcs in a pixel from which masses are looked for, and how far around in arcsec.
 BRIGHT, GROWN = 1.0, 0.2
-#: Where the places are within a pixel, in pixels from its centre: corners and centres.
-PHASES = ((0.5, 0.5), (0.0, 0.0))
+#: Where the places are within a pixel, in pixels from its centre, where light may be sampled: the middles of its edges.
+PHASES = ((0.5, 0.0), (0.0, 0.5))
 #: Significance from which a place becomes a mass, and the share of the round's best that others of it must reach.
 LEAST, SHARE = 5.0, 0.4
 #: Masses a round, masses in all, and rounds.
@@ -37,8 +37,12 @@ WIDE = 0.03
 FACTOR, REACH = 3.0, 0.05
 #: Weakest theta_E^2 in arcsec^2.
 WEAKEST = 1e-6
+#: A mass is tried elsewhere where the squared residual, so many pixels about it, averages more than this.
+NEAR, POOR = 1.6, 2.5
 #: Width by which a point mass's deflection is softened in the search, in widths of a blurred pixel.
 SOFT = 1.2
+#: Least share of a row's power that others must not imitate for it to be counted.
+NEW = 1e-3
 #: Images transformed at once.
 CHUNK = 64
 
@@ -88,8 +92,8 @@ def find_perturbers(model):
     Parameters
     ----------
     model : object
-        Has ``problem``, ``inversion``, ``precision`` (of the scene's vector), ``offset(scene)``, ``cost(inversion)`` and
-        ``descend(scene)``, which adjusts everything and sets ``inversion``; the masses found are in its ``inversion``.
+        Has ``problem``, ``inversion``, ``precision`` (of the scene's vector), ``offset(scene)``, ``cost(inversion)``
+        and ``descend(scene)``, which adjusts everything and sets ``inversion``; the masses found are in that.
 
     Returns
     -------
@@ -102,6 +106,7 @@ def find_perturbers(model):
         # too many at once may not settle
         if not any(_kept(model, chosen[:count]) for count in dict.fromkeys((len(chosen), 1)) if chosen):
             break
+    _resettle(model)
     _drop_weak(model)
     added = len(model.inversion.scene.perturbers) - known
     return 0.5 * (start - model.cost(model.inversion)) - OCCAM * added
@@ -117,6 +122,34 @@ def _kept(model, masses):
         return True
     model.inversion = before
     return False
+
+
+def _resettle(model):
+    """Try places half a pixel away for masses about which the model fails: a ray passing close by can hold one fast."""
+    problem, across = model.problem, _steps(model.problem)
+    x, y = problem.centres
+    near = NEAR * math.hypot(*across[0])
+    for k in range(len(model.inversion.scene.perturbers)):
+        scene = model.inversion.scene
+        missed = problem.spread(model.inversion.residual.square())
+        about = (x - scene.perturbers[k, 1]).square() + (y - scene.perturbers[k, 2]).square() < near**2
+        if not bool(about.any()) or float(missed[about].mean()) < POOR:
+            continue
+        best = model.inversion
+        for column, row in ((0.5, 0.5), (0.5, -0.5), (-0.5, 0.5), (-0.5, -0.5)):
+            masses = scene.perturbers.clone()
+            masses[k, 1] += across[0][0] * column + across[1][0] * row
+            masses[k, 2] += across[0][1] * column + across[1][1] * row
+            model.descend(scene.with_changes(perturbers=masses))
+            if model.cost(model.inversion) < model.cost(best):
+                best = model.inversion
+        model.inversion = best
+
+
+def _steps(problem):
+    """Arcsec (x, y) to the next column, and to the next row."""
+    x, y = problem.centres
+    return tuple((float(x[at] - x[0, 0]), float(y[at] - y[0, 0])) for at in ((0, 1), (1, 0)))
 
 
 def _drop_weak(model):
@@ -151,8 +184,9 @@ def _strongest(model, most):
         if significance < max(LEAST, SHARE * best):
             break
         chosen.append([float(column[top]) for column in (scores.strength, scores.x, scores.y)])
-        for row in _rows(problem, scene, chosen[-1]):
-            others.include(row)
+        # else the same place would be the strongest again
+        if not any([others.include(row) for row in _rows(problem, scene, chosen[-1])]):
+            break
     return chosen
 
 
@@ -183,11 +217,10 @@ class _Others:
     def __init__(self, model):
         inversion = model.inversion
         scene, derivatives = inversion.scene, model.problem.derivatives(inversion.scene)
-        inside = inversion.passive.nonzero()[:, 0]
-        linear = inversion.rows[inside]
+        linear = inversion.rows
         rows = torch.cat([derivatives, linear])
         # the source's prior is part of its normal matrix
-        held = torch.block_diag(model.precision, inversion.gram[inside][:, inside] - linear @ linear.T)
+        held = torch.block_diag(model.precision, inversion.gram - linear @ linear.T)
         pull = rows @ inversion.residual
         pull[: len(derivatives)] -= model.precision @ model.offset(scene)
         normal = rows @ rows.T + held
@@ -200,15 +233,16 @@ class _Others:
         self.residual = inversion.residual - left @ self.rows
 
     def include(self, row):
-        """Count one more row among what the model has."""
+        """Count one more row among what the model has; whether it says anything new."""
         across = self.rows @ row
         rest = row - across @ self.rows
         size = float(row @ row - across @ across)
-        if size < 1e-3 * float(row @ row):
-            return
+        if size <= NEW * float(row @ row):
+            return False
         new = rest / math.sqrt(size)
         self.residual = self.residual - (row @ self.residual) / math.sqrt(size) * new
         self.rows = torch.cat([self.rows, new[None]])
+        return True
 
 
 class _Places:
@@ -222,22 +256,25 @@ class _Places:
         self._problem, scene = problem, inversion.scene
         light = scene.amplitudes[1:] @ problem.linear(scene)[1:]
         arcs = problem.spread(problem.target - inversion.residual - light)
-        x, y = problem.centres
-        self._across = float(x[0, 1] - x[0, 0]), float(y[0, 1] - y[0, 0])  # arcsec to the next column
-        self._up = float(x[1, 0] - x[0, 0]), float(y[1, 0] - y[0, 0])  # and to the next row
+        self._across, self._up = _steps(problem)
         pixel = math.sqrt(abs(self._across[0] * self._up[1] - self._across[1] * self._up[0]))
         reach = max(round(GROWN / pixel), 1)
         bright = (arcs > BRIGHT).to(arcs)[None]
-        self._near = torch.nn.functional.max_pool2d(bright, 2 * reach + 1, 1, reach)[0] > 0
-        self.count = len(PHASES) * int(self._near.sum())
-        self._fft = tuple(fast_length(2 * n) for n in problem.shape)
+        near = torch.nn.functional.max_pool2d(bright, 2 * reach + 1, 1, reach)[0] > 0
+        self.count = len(PHASES) * int(near.sum())
+        # what the masses do far from the arcs does not matter
+        marked = [near.any(dim=1 - axis).nonzero()[:, 0].tolist() for axis in (0, 1)]
+        self._box = tuple(slice(k[0], k[-1] + 1) if k else slice(0, 1) for k in marked)
+        self._near = near[self._box]
+        self._fft = tuple(fast_length(2 * n) for n in self._near.shape)
         soft = SOFT * self._blurred_width(pixel)
         slopes = torch.stack(problem.slopes(scene)).double()
         samples = problem.formation.oversampling * problem.formation.supersampling
         margin = [(a - samples * b) // 2 for a, b in zip(slopes.shape[1:], problem.shape, strict=True)]
         inner = tuple(slice(m, m + samples * n) for m, n in zip(margin, problem.shape, strict=True))
         slopes = torch.nn.functional.avg_pool2d(slopes[(slice(None), *inner)], samples)
-        self._slopes = slopes * problem.weight.double() * problem.formation.pixel_area
+        slopes = slopes * problem.weight.double() * problem.formation.pixel_area
+        self._slopes = slopes[(slice(None), *self._box)]
         kernels = [self._kernel(phase, soft, slopes.device) for phase in PHASES]
         self._single = [self._transform(torch.stack(kernel)).conj().to(torch.complex64) for kernel in kernels]
         self._information = [self._whole(u, v) + WIDE**-2 for u, v in kernels]
@@ -253,7 +290,7 @@ class _Places:
         return pixel * float(seen.sum()) / math.sqrt(4.0 * math.pi * float(seen.square().sum()))
 
     def _kernel(self, phase, soft, device):
-        """Deflection by a mass of theta_E = 1 at pixels about it, wrapped for the transform, ``(rows, columns)`` twice."""
+        """Deflection by a mass of theta_E = 1 at pixels about it, wrapped for the transform: its x, and its y."""
         column, row = (
             torch.fft.fftfreq(n, 1.0 / n, dtype=torch.float64, device=device) - part
             for n, part in zip(self._fft[::-1], phase, strict=True)
@@ -267,7 +304,7 @@ class _Places:
         return torch.fft.rfft2(images, s=self._fft)
 
     def _back(self, spectrum):
-        rows, columns = self._problem.shape
+        rows, columns = self._near.shape
         return torch.fft.irfft2(spectrum, s=self._fft)[..., :rows, :columns]
 
     def _whole(self, u, v):
@@ -278,18 +315,19 @@ class _Places:
 
     def _across_rows(self, rows):
         """Sum over pixels of the response at each place times rows: a list over phases of ``(k, rows, columns)``."""
-        images = torch.stack([self._problem.spread(row) for row in rows])
+        images = torch.stack([self._problem.spread(row)[self._box] for row in rows])
         x, y = (self._transform((images * slope).float()) for slope in self._slopes)
         return [-self._back(x * u + y * v).double() for u, v in self._single]
 
     def scores(self, others):
-        """`Scores` of a mass at each place, all that `others` hold fitted with it; they may have grown since last time."""
-        for part in others.rows[self._counted :].split(CHUNK):
+        """`Scores` of a mass at each place, fitted with all that `others` hold; they may have grown since last time."""
+        grown = others.rows[self._counted :]
+        for part in grown.split(CHUNK) if len(grown) else ():
             for information, across in zip(self._information, self._across_rows(part), strict=True):
                 information -= across.square().sum(dim=0)
         self._counted = len(others.rows)
         pulls = self._across_rows(others.residual[None])
-        x, y = self._problem.centres
+        x, y = (c[self._box] for c in self._problem.centres)
         found = []
         for (column, row), pull, information in zip(PHASES, pulls, self._information, strict=True):
             known = information.clamp_min(WIDE**-2)

@@ -33,8 +33,10 @@ class Posterior:
 
     Attributes
     ----------
+    covariance : torch.Tensor
+        Of the scene's `vector`.
     errors : torch.Tensor
-        Standard deviations of the scene's `vector`.
+        Its standard deviations.
     amplitude_error : float
         Of the source's amplitude.
     """
@@ -42,15 +44,7 @@ class Posterior:
     def __init__(self, refinement, seed=0):
         scene, inversion, problem = refinement.scene, refinement.inversion, refinement.problem
         derivatives = problem.derivatives(scene)
-        inside = inversion.passive.nonzero()[:, 0]
-        rows = inversion.rows[inside]
-        cross = rows @ derivatives.T
-        precision = torch.cat(
-            [
-                torch.cat([inversion.gram[inside][:, inside], cross], dim=1),
-                torch.cat([cross.T, derivatives @ derivatives.T + refinement.precision], dim=1),
-            ]
-        )
+        inside, precision = inversion.inside, inversion.joint(derivatives, refinement.precision)
         scale = precision.diagonal().clamp_min(1e-300).rsqrt()
         precision = precision * scale[:, None] * scale
         # what the data leave open is as wide as rounding allows
@@ -62,9 +56,11 @@ class Posterior:
         unit = torch.zeros(len(scale), bent + 1, dtype=torch.float64, device=scale.device)
         unit[len(inside) :, :bent] = torch.eye(bent, dtype=torch.float64, device=scale.device)
         unit[0, bent] = 1.0
-        spread = torch.linalg.solve_triangular(factor, unit, upper=False).square().sum(dim=0).sqrt()
-        self.errors = spread[:bent] * scale[len(inside) :]
-        self.amplitude_error = float(spread[bent] * scale[0])
+        half = torch.linalg.solve_triangular(factor, unit, upper=False)
+        half = half * torch.cat([scale[len(inside) :], scale[:1]])
+        self.covariance = half[:, :bent].T @ half[:, :bent]
+        self.errors = self.covariance.diagonal().sqrt()
+        self.amplitude_error = float(half[:, bent].norm())
         linear = torch.zeros(len(inversion.passive), DRAWS, dtype=torch.float64, device=scale.device)
         linear[inside] = drawn[: len(inside)]
         self._scene, self._widths = scene, problem.widths
@@ -82,6 +78,13 @@ class Posterior:
         total = torch.zeros_like(x)
         for amplitude, structure in zip(self._amplitudes[:, 0].tolist(), self._structure, strict=True):
             total += (unit * amplitude + self._scene.grid.evaluate(structure, x, y)).square()
+        return (total / DRAWS).sqrt()
+
+    def convergence_error(self, x, y):
+        """Standard deviation of the correction's convergence at positions ``(rows, columns)`` of the fit's frame."""
+        scene, first = self._scene, len(self._scene.p)
+        drawn = self._vector[:, first : first + scene.q.numel()].view(DRAWS, *scene.q.shape)
+        total = sum(scene.potential.convergence(q, x, y).square() for q in drawn)
         return (total / DRAWS).sqrt()
 
     def variance(self, formation, shift):

@@ -3,7 +3,7 @@ r"""What bends the arcs that the smooth lens does not: a correction of the poten
 
 import torch
 
-from lensing_sr.fit.source_inversion import marginal
+from lensing_sr.fit.source_inversion import reduced
 from lensing_sr.lensing.potential_grid import PotentialGrid
 
 __all__ = ["choose_potential"]
@@ -38,13 +38,15 @@ def choose_potential(problem, inversion, offset, precision):
     trial = scene.with_changes(potential=potential, q=scene.p.new_zeros(NODES, NODES))
     derivatives, smooth = problem.derivatives(trial), len(scene.p)
     own = slice(smooth, smooth + NODES**2)
-    inside = inversion.passive.nonzero()[:, 0]
-    rows = inversion.rows[inside]
-    others = torch.cat([derivatives[: own.start], derivatives[own.stop :], rows])
-    # the source's prior is part of its normal matrix
-    held = torch.block_diag(precision, inversion.gram[inside][:, inside] - rows @ rows.T)
-    away = torch.cat([offset, offset.new_zeros(len(inside))])
-    gram, pull = marginal(others, held, away, derivatives[own], inversion.residual)
+    others, rows = torch.cat([derivatives[: own.start], derivatives[own.stop :]]), derivatives[own]
+    across = inversion.across(torch.cat([others, rows]))
+    count, residual = len(others), inversion.residual
+    # the amplitudes and the source are at their best: the data pull at the others alone
+    slope = torch.cat([residual.new_zeros(len(across)), others @ residual - precision @ offset])
+    gram, pull = reduced(
+        inversion.joint(others, precision), slope, torch.cat([across[:, count:], others @ rows.T]),
+        rows @ rows.T, rows @ residual,
+    )  # fmt: skip
     best = None
     one = potential.precision(1.0, device=offset.device)
     root = torch.linalg.cholesky(one)

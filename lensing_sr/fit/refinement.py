@@ -130,7 +130,11 @@ def refine(problem, minima, priors, pixel, kernel_pixel, settings=Settings()):
             offers["pixel source"] = model.offer_structure(), model.accept_structure
         if settings.potential and model.wide is None:
             offers["potential"] = model.offer_potential(), model.accept_potential
-        if settings.potential and "perturbers" not in refused:
+        # a source of any shape and masses at any place can stand for each other: masses are looked for only where
+        # structure of the source explains less than mass does
+        structure, mass = (offers[name][0][1] if name in offers else 0.0 for name in ("pixel source", "potential"))
+        lumpy = structure > max(mass, WORTH) and "pixel source" not in refused
+        if settings.potential and model.prior is None and not lumpy and "perturbers" not in refused:
             offers["perturbers"] = model.offer_perturbers(), model.accept_perturbers
         gain = {name: gain for name, ((_, gain), _) in offers.items()}
         gains.update({name: value for name, value in gain.items() if name not in kept})
@@ -162,7 +166,7 @@ class _Model:
     def __init__(self, problem, priors, kind, pixel):
         self.problem, self.kind, self.pixel = problem, kind, pixel
         self.mean, self._smooth, self._lower, self._upper = priors
-        self.prior = self.wide = self.inversion = self._searched = None
+        self.prior = self.wide = self.inversion = self._searched = self._expected = None
 
     @property
     def precision(self):
@@ -209,25 +213,39 @@ class _Model:
         """How much each pixel decides its own model value: diagonal of the matrix from data to model, ``(pixels,)``."""
         inversion = self.inversion
         derivatives = self.problem.derivatives(inversion.scene)
-        inside = inversion.passive.nonzero()[:, 0]
-        rows = torch.cat([inversion.rows[inside], derivatives])
-        normal = rows @ rows.T
-        linear = len(inside)
-        normal[:linear, :linear] = inversion.gram[inside][:, inside]
-        normal[linear:, linear:] += self.precision
+        normal = inversion.joint(derivatives, self.precision)
+        count, single = len(inversion.scene.amplitudes), torch.float32
+        # the source's nodes first: pixels without its light then need the few other unknowns alone
+        nodes = inversion.inside >= count
+        order = torch.cat([nodes.nonzero()[:, 0], (~nodes).nonzero()[:, 0], torch.arange(len(nodes), len(normal))])
+        normal = normal[order.to(normal.device)][:, order.to(normal.device)]
         scale = normal.diagonal().clamp_min(1e-300).rsqrt()
         normal = normal * scale[:, None] * scale
-        normal = normal + RIDGE * torch.eye(len(normal), dtype=normal.dtype, device=scale.device)
-        whitened = torch.linalg.solve_triangular(torch.linalg.cholesky(normal), rows * scale[:, None], upper=False)
-        return whitened.square().sum(dim=0)
+        factor = torch.linalg.cholesky(normal + RIDGE * torch.eye(len(normal), dtype=normal.dtype, device=scale.device))
+        few = torch.cat([inversion.system.linear[inversion.inside[~nodes]], derivatives])
+        many = int(nodes.sum())
+        own = torch.linalg.solve_triangular(factor[many:, many:], few * scale[many:, None], upper=False)
+        leverage = own.square().sum(dim=0)
+        if many:
+            system, lit = inversion.system, inversion.system.lit
+            rows = torch.cat([system.response[inversion.inside[nodes] - count], few[:, lit].to(single)])
+            rows = torch.linalg.solve_triangular(factor.to(single), rows * scale[:, None].to(single), upper=False)
+            leverage[lit] = rows.square().sum(dim=0).double()
+        return leverage
 
     @property
     def left_out(self):
         r"""Chi-square of each pixel as predicted by all others, :math:`\sum_i (r_i / (1 - h_i))^2` (Allen 1974).
 
-        A source that mimics what bends the arcs fits each pixel and predicts none.
+        A source that mimics what bends the arcs fits each pixel and predicts none.  The pixel that a point mass lies in
+        says where in it the mass is, which no other can: it counts as if it decided half of itself at most.
         """
-        return float((self.inversion.residual / (1.0 - self.leverage).clamp_min(FREE)).square().sum())
+        leverage, masses = self.leverage, self.inversion.scene.perturbers
+        if len(masses):
+            x, y = (c.flatten()[self.problem.used, None] for c in self.problem.centres)
+            nearest = ((x - masses[:, 1]).square() + (y - masses[:, 2]).square()).amin(dim=1)
+            leverage = torch.where(nearest < self.pixel**2, leverage.clamp_max(0.5), leverage)
+        return float((self.inversion.residual / (1.0 - leverage).clamp_min(FREE)).square().sum())
 
     def offer_structure(self):
         """Prior of the structure that the data make most likely, and what it gains."""
@@ -237,7 +255,8 @@ class _Model:
 
     def accept_structure(self, prior):
         """Give the source structure."""
-        self.prior = prior.on(prior.grid.with_size(WHILE_MOVING), self.inversion.scene)
+        self._expected = self.inversion.scene
+        self.prior = prior.on(prior.grid.with_size(WHILE_MOVING), self._expected)
         self.descend(self.inversion.scene)
 
     def offer_potential(self):
@@ -256,6 +275,8 @@ class _Model:
         if self.inversion is self._searched:
             return self.state, 0.0
         before = self.state
+        # masses must not be paid for what the smooth lens alone can gain
+        self.descend(self.inversion.scene)
         gain = find_perturbers(self)
         found, self.state = self.state, before
         return found, gain
@@ -269,7 +290,8 @@ class _Model:
         """Solve once more for a source that is positive, on its finest grid."""
         if self.prior is not None:
             size = min(max(self.prior.grid.nodes_for(SPACING * kernel_pixel), WHILE_MOVING), FINEST)
-            self.prior = self.prior.on(self.prior.grid.with_size(size), self.inversion.scene)
+            # structure may have taken the light over from the Sersic since: what it was expected to be has not changed
+            self.prior = self.prior.on(self.prior.grid.with_size(size), self._expected)
             self.inversion = invert(self.problem, self.inversion.scene, self.prior)
 
     def descend(self, scene):
@@ -279,10 +301,8 @@ class _Model:
         for _ in range(STEPS):
             best = self.inversion
             derivatives = self.problem.derivatives(best.scene)
-            inside = best.passive.nonzero()[:, 0]
-            cross = best.rows[inside] @ derivatives.T
-            gram = best.gram[inside][:, inside]
-            gram = gram + RIDGE * torch.diag(gram.diagonal())
+            cross = best.across(derivatives)
+            gram = best.gram + RIDGE * torch.diag(best.gram.diagonal())
             curvature = derivatives @ derivatives.T - cross.T @ solve_spd(gram[None], cross[None])[0] + precision
             slope = derivatives @ best.residual - precision @ self.offset(best.scene)
             for _ in range(TRIES):

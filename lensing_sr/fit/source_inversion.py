@@ -11,6 +11,8 @@ there, and a source that is demagnified to the image itself is as unlikely as it
 """
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -20,7 +22,7 @@ from lensing_sr.forward.model import source_light
 from lensing_sr.light.source_grid import SourceGrid
 from lensing_sr.solvers.linear import RIDGE, solve_spd
 
-__all__ = ["Inversion", "SourcePrior", "choose_prior", "invert", "source_region"]
+__all__ = ["Inversion", "SourcePrior", "System", "choose_prior", "invert", "marginal", "reduced", "source_region"]
 
 #: Lengths of the correlation that are tried, in units of the grid's `width`, and strengths.
 LENGTHS = (0.25, 0.5, 1.0, 2.0)
@@ -75,7 +77,8 @@ class SourcePrior(NamedTuple):
         return SourcePrior.of(grid, scene, self.kind, self.length, self.strength)
 
 
-class Inversion(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Inversion:
     """Linear unknowns of a scene, solved.
 
     Attributes
@@ -87,10 +90,8 @@ class Inversion(NamedTuple):
     cost : float
         Chi-square plus the prior of the source.
     chi2 : float
-    rows : torch.Tensor
-        Weighted rows of amplitudes and coefficients, ``(L + M, pixels)``, the Sersic's node values taken out of it.
-    gram : torch.Tensor
-        Their normal matrix with the prior, ``(L + M, L + M)``.
+    system : System
+        Rows and normal matrix of the unknowns, those of the source's nodes after the amplitudes.
     passive : torch.Tensor
         Boolean, ``(L + M,)``: not at zero.
     """
@@ -99,9 +100,99 @@ class Inversion(NamedTuple):
     residual: torch.Tensor
     cost: float
     chi2: float
-    rows: torch.Tensor
-    gram: torch.Tensor
+    system: "System"
     passive: torch.Tensor
+
+    @property
+    def inside(self):
+        """Indices of the unknowns that are not at zero."""
+        return self.passive.nonzero()[:, 0]
+
+    @cached_property
+    def gram(self):
+        """Normal matrix of the unknowns that are not at zero, prior included."""
+        return self.system.gram[self.inside][:, self.inside]
+
+    @cached_property
+    def rows(self):
+        """Weighted rows of the unknowns that are not at zero, ``(k, pixels)`` float64."""
+        return self.system.rows()[self.inside]
+
+    def across(self, rows):
+        """Products of those rows with others ``(m, pixels)``: ``(k, m)``."""
+        return self.system.times(rows)[self.inside]
+
+    def joint(self, rows, precision):
+        """Normal matrix of those unknowns and of others whose rows and prior precision are given."""
+        across = self.across(rows)
+        return torch.cat(
+            [torch.cat([self.gram, across], dim=1), torch.cat([across.T, rows @ rows.T + precision], dim=1)]
+        )
+
+
+class System:
+    """Weighted rows of amplitudes and of a source's coefficients, and their normal matrix with the prior.
+
+    The rows of the coefficients are kept in single precision, and only where any of them is not zero: they are most of
+    all numbers.
+
+    Parameters
+    ----------
+    problem : lensing_sr.fit.joint.Problem
+        The image.
+    scene : Scene
+        Its rays and its Sersic.
+    prior : SourcePrior or None
+        Of the structure; None without one.
+    """
+
+    def __init__(self, problem, scene, prior):
+        self.linear, self.response = problem.linear(scene), None
+        size = len(self.linear)
+        if prior is None:
+            self.gram = self.linear @ self.linear.T
+            return
+        response = problem.response(scene, prior.grid)
+        self.lit = (response != 0).any(dim=0).nonzero()[:, 0]
+        self.response = response[:, self.lit]
+        profile = sersic_at_nodes(scene, prior.grid)
+        self.linear[0, self.lit] -= (profile.to(response) @ self.response).double()
+        precision = prior.precision
+        gram = torch.empty((size + len(response),) * 2, dtype=torch.float64, device=response.device)
+        gram[:size, :size] = self.linear @ self.linear.T
+        gram[size:, :size] = self._times_lit(self.linear)
+        gram[size:, size:] = (self.response @ self.response.T).double() + precision
+        pull = precision @ profile
+        gram[0, 0] += profile @ pull
+        gram[size:, 0] -= pull
+        gram[:size, size:] = gram[size:, :size].T
+        self.gram = gram
+
+    def __len__(self):
+        return len(self.gram)
+
+    def _times_lit(self, rows):
+        return (self.response @ rows[:, self.lit].to(self.response).T).double()
+
+    def times(self, rows):
+        """Products of all rows with others ``(m, pixels)``: ``(L + M, m)``."""
+        products = self.linear @ rows.T
+        return products if self.response is None else torch.cat([products, self._times_lit(rows)])
+
+    def image(self, solution):
+        """Weighted image of a solution, ``(pixels,)``."""
+        image = solution[: len(self.linear)] @ self.linear
+        if self.response is not None:
+            image[self.lit] += (solution[len(self.linear) :].to(self.response) @ self.response).double()
+        return image
+
+    def rows(self):
+        """All rows, ``(L + M, pixels)`` float64."""
+        if self.response is None:
+            return self.linear
+        whole = self.linear.new_zeros(len(self.response), self.linear.shape[1])
+        whole[:, self.lit] = self.response.double()
+        return torch.cat([self.linear, whole])
 
 
 def sersic_at_nodes(scene, grid):
@@ -157,30 +248,6 @@ def source_region(problem, scene, pixel):
     return SourceGrid(scene.p[7:9].tolist(), width, reach, COARSE)
 
 
-def _system(problem, scene, grid, prior):
-    """Rows ``(L + M, pixels)`` and normal matrix of the amplitudes and the coefficients, prior included."""
-    linear = problem.linear(scene)
-    if grid is None:
-        return linear, linear @ linear.T
-    response = problem.response(scene, grid)
-    profile = sersic_at_nodes(scene, grid)
-    rows = torch.cat([linear, response.double()])
-    rows[0] -= profile @ rows[len(linear) :]
-    size = len(linear)
-    lit = (response != 0).any(dim=0)
-    lit_rows = rows[:, lit]
-    gram = torch.empty(len(rows), len(rows), dtype=torch.float64, device=rows.device)
-    gram[:size, :size] = rows[:size] @ rows[:size].T
-    gram[:size, size:] = lit_rows[:size] @ lit_rows[size:].T
-    single = response[:, lit]
-    gram[size:, size:] = (single @ single.T).double() + prior.precision
-    pull = prior.precision @ profile
-    gram[0, 0] += profile @ pull
-    gram[0, size:] -= pull
-    gram[size:, :size] = gram[:size, size:].T
-    return rows, gram
-
-
 def invert(problem, scene, prior=None, *, nonnegative=True):
     """Solve for source, lens light and sky of a scene whose rays are given.
 
@@ -200,12 +267,11 @@ def invert(problem, scene, prior=None, *, nonnegative=True):
     Inversion
     """
     grid = None if prior is None else prior.grid
-    rows, gram = _system(problem, scene, grid, prior)
-    count = len(scene.amplitudes)
-    bound = torch.full((len(rows),), nonnegative, device=rows.device)
+    system, count = System(problem, scene, prior), len(scene.amplitudes)
+    bound = torch.full((len(system),), nonnegative, device=system.gram.device)
     bound[: count - 1], bound[count - 1] = True, False
-    solution, passive = _bounded(gram, rows @ problem.target, bound)
-    residual = problem.target - solution @ rows
+    solution, passive = _bounded(system.gram, system.times(problem.target[None])[:, 0], bound)
+    residual = problem.target - system.image(solution)
     chi2 = float(residual @ residual)
     amplitudes, cost, structure = solution[:count], chi2, None
     if grid is not None:
@@ -213,7 +279,7 @@ def invert(problem, scene, prior=None, *, nonnegative=True):
         cost += float(structure @ prior.precision @ structure)
         structure = structure.view(grid.size, grid.size)
     scene = scene.with_changes(amplitudes=amplitudes, grid=grid, structure=structure)
-    return Inversion(scene, residual, cost, chi2, rows, gram, passive)
+    return Inversion(scene, residual, cost, chi2, system, passive)
 
 
 def _bounded(gram, rhs, bound):
@@ -311,13 +377,28 @@ def marginal(others, held, offset, rows, residual):
     pull : torch.Tensor
         ``(M,)`` float64.
     """
-    normal = others @ others.T + held
+    return reduced(
+        others @ others.T + held, others @ residual - held @ offset, others @ rows.double().T,
+        (rows @ rows.T).double(), rows.double() @ residual,
+    )  # fmt: skip
+
+
+def reduced(normal, slope, cross, gram, pull):
+    """Normal matrix and right-hand side of some unknowns, others integrated out: Schur's complement.
+
+    Parameters
+    ----------
+    normal, slope : torch.Tensor
+        Of the others, ``(K, K)`` and ``(K,)``, priors included.
+    cross : torch.Tensor
+        Between the others and those in question, ``(K, M)``.
+    gram, pull : torch.Tensor
+        Of those in question, ``(M, M)`` and ``(M,)``.
+    """
     scale = normal.diagonal().clamp_min(1e-300).rsqrt()
     normal = normal * scale[:, None] * scale
     normal = normal + RIDGE * torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
     factor = torch.linalg.cholesky(normal)
-    double = rows.double()
-    cross = torch.linalg.solve_triangular(factor, (others * scale[:, None]) @ double.T, upper=False)
-    slope = scale * (others @ residual - held @ offset)
-    left = torch.linalg.solve_triangular(factor, slope[:, None], upper=False)[:, 0]
-    return (rows @ rows.T).double() - cross.T @ cross, double @ residual - cross.T @ left
+    cross = torch.linalg.solve_triangular(factor, cross * scale[:, None], upper=False)
+    left = torch.linalg.solve_triangular(factor, (slope * scale)[:, None], upper=False)[:, 0]
+    return gram - cross.T @ cross, pull - cross.T @ left

@@ -12,7 +12,8 @@ from photutils.segmentation import deblend_sources, detect_sources
 from photutils.utils.exceptions import NoDetectionsWarning
 from scipy import ndimage
 
-from lensing_sr.image.galaxy import adaptive_moments
+from lensing_sr.image.galaxy import moments_near
+from lensing_sr.image.opposite import opposite_image
 from lensing_sr.image.sky import smoothed_snr
 
 __all__ = [
@@ -37,6 +38,10 @@ CLEAR = 6.0
 #: its shape; further out it must be joined to one, be elongated along the circle, or both.
 REACH, REACH_LIGHT = 1.25, 1.8
 REACH_JOINED, REACH_ELONGATED, REACH_BOTH = 1.6, 1.6, 2.4
+
+
+#: What lies within this part of half of the field's shorter side from its middle is no image of a lens there.
+OFF = 0.05
 
 
 def find_lens(data, noise, mask):
@@ -108,7 +113,7 @@ def lens_is_visible(data, mask, centre):
     """
     half = 0.5 * min(data.shape)
     middle = ((data.shape[1] - 1) / 2, (data.shape[0] - 1) / 2)
-    (x, y), (e1, e2), size = adaptive_moments(data, mask, centre)
+    (x, y), (e1, e2), size = moments_near(data, mask, centre)
     elongation = np.hypot(e1, e2)
     if elongation > 0.33 and np.hypot(x - middle[0], y - middle[1]) > 0.25 * half:
         return False
@@ -117,11 +122,37 @@ def lens_is_visible(data, mask, centre):
     peak = light[r < max(2.0, 0.5 * size)].max()
     if peak < 0.9 * light[r < 2.0 * size + 2.0].max():
         return False
-    if elongation < 0.1:
-        return True  # round: if there is another like it, they are two galaxies
+    if elongation < 0.1 or np.hypot(centre[0] - middle[0], centre[1] - middle[1]) < OFF * half:
+        return True  # round, and if there is another like it, they are two galaxies; or where a lens is
     elsewhere = (r > 1.5 * size + 1.0) & (distances(data.shape, middle) < 0.6 * half)
     elsewhere &= light == ndimage.maximum_filter(light, 5)
     return not elsewhere.any() or bool(peak > 1.1 * light[elsewhere].max())
+
+
+def is_image(significance, centre):
+    """Whether the light at a position is one of two images on opposite sides of the middle of the field.
+
+    Parameters
+    ----------
+    significance : numpy.ndarray
+        (ny, nx) of the image without sky, as of `residual_significance`.
+    centre : tuple of float
+        (column, row), from `find_lens`.
+
+    Returns
+    -------
+    bool
+    """
+    labels, _ = ndimage.label(_clear(significance))
+    this = labels[tuple(int(round(c)) for c in centre[::-1])]
+    middle = tuple(0.5 * (n - 1) for n in significance.shape[::-1])
+    if not this or np.hypot(centre[0] - middle[0], centre[1] - middle[1]) < OFF * min(middle):
+        return False
+    here = labels == this
+    if opposite_image(significance, here, np.where(here, 0, labels), middle)[0]:
+        return True
+    others = np.setdiff1d(labels, [0, this])
+    return any(opposite_image(significance, labels == other, 1 * here, middle)[0] for other in others)
 
 
 def residual_significance(residual, mask, blank):
@@ -268,11 +299,16 @@ def find_pieces(significance, centre, radius, size=0.0):
     count = labels.max() + 1
     number, parent = np.arange(count), np.zeros(count, dtype=int)
     parent[labels.ravel()] = whole.data.ravel()
-    distance, tangential, peak, area = _measure(significance, labels, centre)
-    arcs = (distance <= max(REACH * radius, REACH_LIGHT * size)) & (number > 0)
-    joined = np.isin(parent, parent[arcs])
-    arcs |= joined & (distance <= REACH_JOINED * radius) & (number > 0)
-    arcs |= tangential & (distance <= np.where(joined, REACH_BOTH, REACH_ELONGATED) * radius) & (number > 0)
+    measured = _measure(significance, labels, centre)
+    tangential, peak, area = measured[1:]
+    arcs = _within_reach(measured, parent, radius, size)
+    if size == 0.0 and not arcs.any():  # without a lens galaxy something is an image
+        radius = min(measured[0][peak > CLEAR], default=radius)
+        arcs = _within_reach(measured, parent, radius, size)
+    beyond = (peak > CLEAR) & ~arcs
+    image, middle = opposite_image(significance, arcs[labels] & _clear(significance), (parent * beyond)[labels], centre)
+    if image:
+        arcs = _within_reach(measured, parent, max(radius, middle), size) | (parent == image)
     # what is cut off a neighbour by deblending goes with it, however faint
     strong = np.isin(parent, parent[(peak > CLEAR) & ~arcs])
     outside = ~arcs & strong & (number > 0)
@@ -285,6 +321,16 @@ def find_pieces(significance, centre, radius, size=0.0):
     compact = (~tangential & (peak > CLEAR) & (number > 0))[labels]
     count = len(np.unique(parent[outside]))
     return Pieces(kept, neighbours, compact, count, *_ring(significance, kept & _clear(significance), centre))
+
+
+def _within_reach(measured, parent, radius, size):
+    """Which labels may be arcs by their distance, their shape and what they are joined to."""
+    distance, tangential = measured[:2]
+    some = np.arange(len(distance)) > 0
+    arcs = some & (distance <= max(REACH * radius, REACH_LIGHT * size))
+    joined = np.isin(parent, parent[arcs])
+    arcs |= some & joined & (distance <= REACH_JOINED * radius)
+    return arcs | (some & tangential & (distance <= np.where(joined, REACH_BOTH, REACH_ELONGATED) * radius))
 
 
 def _ring(significance, arcs, centre):

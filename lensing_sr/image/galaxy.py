@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, optimize
 
-__all__ = ["GalaxyModel", "adaptive_moments", "arc_residual", "fit_galaxy"]
+__all__ = ["GalaxyModel", "adaptive_moments", "arc_residual", "fit_galaxy", "moments_near"]
 
 #: Error of the model relative to itself: cores have cusps, discs and a PSF that it does not know.
 MODEL_ERROR = 0.05
@@ -124,6 +124,25 @@ def adaptive_moments(data, mask, centre, size=3.0, *, fixed=False, iterations=20
     )
 
 
+def moments_near(data, mask, centre, size=3.0):
+    """As `adaptive_moments`, but of what is within ``size`` of the position: light further off, an arc, draws it not.
+
+    Parameters
+    ----------
+    data, mask, centre, size
+        As there.
+
+    Returns
+    -------
+    centre, ellipticity, size
+        As there; where the centroid is further away, the position itself, under a window that stays there.
+    """
+    found = adaptive_moments(data, mask, centre, size)
+    if np.hypot(found[0][0] - centre[0], found[0][1] - centre[1]) > size:
+        return tuple(centre), *adaptive_moments(data, mask, centre, size, fixed=True)[1:]
+    return found
+
+
 def _bounded(covariance, size):
     """The covariance with axes of 0.6 pixels to four times the first guess, and an axis ratio above 0.25."""
     values, vectors = np.linalg.eigh(0.5 * (covariance + covariance.T))
@@ -175,7 +194,7 @@ def fit_galaxy(data, noise, mask, centre, *, ellipticity=None, size=3.0, sky=Non
     good = ~mask & np.isfinite(data) & np.isfinite(noise) & (noise > 0)
     data = np.where(good, data, 0.0)
     level = float(np.percentile(data[good], 20)) if sky is None else sky
-    centre, shape, core = adaptive_moments(data - level, ~good, centre, size)
+    centre, shape, core = moments_near(data - level, ~good, centre, size)
     widths = np.geomspace(0.7, 0.35 * min(data.shape), _GAUSSIANS)
     if ellipticity is None:
         shapes = _ellipticities(data - level, good, centre, widths, core, shape)

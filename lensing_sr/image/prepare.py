@@ -13,6 +13,7 @@ from lensing_sr.image.detect import (
     distances,
     find_lens,
     find_pieces,
+    is_image,
     lens_is_visible,
     residual_significance,
 )
@@ -254,14 +255,17 @@ def _find(data, noise, mask, blank, lens_light):
     middle = ((data.shape[1] - 1) / 2, (data.shape[0] - 1) / 2)
     visible = lens_light is True or (lens_light == "auto" and lens_is_visible(data, mask, centre))
     visible = bool(visible and snr >= _DETECTED)
+    bare = np.zeros(data.shape)
+    np.divide(data, noise, out=bare, where=~mask)
+    if visible and lens_light == "auto":
+        visible = not is_image(residual_significance(bare, mask, blank), centre)
     core = adaptive_moments(data, mask, centre)[2]
     if visible:
         galaxy = fit_galaxy(data, noise, mask, centre)
         centre, size, residual = galaxy.centre, galaxy.half_light_radius, galaxy.residual
     else:
         centre, size = middle, 0.0
-        residual = np.zeros(data.shape)
-        np.divide(data, noise, out=residual, where=~mask)
+        residual = bare
     significance = residual_significance(residual, mask, blank)
     radius = arc_radius(significance, centre)
     # without arcs to be seen, the reach of a lens of that size

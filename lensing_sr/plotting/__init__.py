@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = attach(
         "scale_bar": ("nice_length",),
         "source": ("plot_source",),
         "stretch": (),
+        "substructure": ("substructure_figure",),
         "validation": ("validation_figure",),
     },
 )

@@ -6,6 +6,7 @@ import math
 import torch
 
 from lensing_sr.fit.joint import Problem
+from lensing_sr.fit.refinement import _Model
 from lensing_sr.fit.tests.conftest import TRUTH, gaussian_kernel
 from lensing_sr.forward.formation import ImageFormation
 from lensing_sr.forward.model import LENS, LIGHT, SOURCE, lens_light
@@ -96,11 +97,20 @@ def lumpy_scene(clump=60.0):
     return scene.with_changes(grid=grid, structure=clump * light)
 
 
-def bent_scene(kappa=0.4):
-    """A smooth lens with a clump of mass beside an arc, as a correction of its potential."""
+def bent_scene(kappa=0.1, seed=0):
+    """A smooth lens and what it lacks: a potential drawn for a convergence of this rms."""
     scene = smooth_scene()
     grid = PotentialGrid(scene.p[3:5].tolist(), 2.2, 15)
-    ticks = torch.linspace(-2.2, 2.2, 15, dtype=torch.float64)
-    x, y = ticks + grid.centre[0], ticks[:, None] + grid.centre[1]
-    bump = -kappa * 0.35**2 * torch.exp(-0.5 * ((x - 1.25) ** 2 + (y - 0.3) ** 2) / 0.35**2)
-    return scene.with_changes(potential=grid, q=bump)
+    noise = torch.randn(grid.size**2, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    root = torch.linalg.cholesky(grid.precision(kappa))
+    q = torch.linalg.solve_triangular(root.T, noise, upper=True).view(grid.size, grid.size)
+    return scene.with_changes(potential=grid, q=q)
+
+
+def minimum(problem, scene=None):
+    """The best smooth lens with a Sersic source."""
+    model = _Model(problem, prior(smooth_scene()), "matern", PIXEL)
+    model.begin([smooth_scene() if scene is None else scene], structured=False)
+    for _ in range(4):
+        model.descend(model.inversion.scene)
+    return model.inversion.scene

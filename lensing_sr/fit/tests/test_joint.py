@@ -60,7 +60,8 @@ def test_linear_rows_are_those_of_the_objective():
     scene = smooth_scene(light=True)
     problem = seen(scene, light=True)
     priors = scene.p[None], torch.full_like(scene.p[None], torch.inf)
-    objective = Objective(problem.target.view(1, 40, 40), problem.weight[None], problem.formation, *priors, widths=WIDTHS)
+    data = problem.image(problem.target)[None]
+    objective = Objective(data, problem.weight[None], problem.formation, *priors, widths=WIDTHS)
     columns = objective.light_columns(scene.p[None], problem.formation)[0][0]
     torch.testing.assert_close(problem.linear(scene)[:-1], problem.rows(columns))
 

@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """Laws of the posterior: the inverse of the whole precision, written down here once more without any shortcut."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -123,5 +124,5 @@ def test_dark_nodes_stay_dark(refinement):
     inversion = refinement.inversion
     passive = inversion.passive.clone()
     passive[2 + NODES : 2 + 2 * NODES] = False
-    held = Posterior(SimpleNamespace(**{**vars(refinement), "inversion": inversion._replace(passive=passive)}))
+    held = Posterior(SimpleNamespace(**{**vars(refinement), "inversion": replace(inversion, passive=passive)}))
     assert (held.errors <= Posterior(refinement).errors * (1 + 1e-6)).all()
