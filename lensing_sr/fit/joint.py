@@ -35,6 +35,8 @@ class Problem:
         self.used = (weight > 0).flatten().nonzero()[:, 0]
         self.target = (data * weight).flatten()[self.used].double()
         self._weight = weight.flatten()[self.used]
+        #: memory for the largest arrays, which are needed again and again
+        self._scratch = {}
 
     def rows(self, images):
         """Images ``(k, rows, columns)`` as weighted rows ``(k, pixels)``."""
@@ -127,20 +129,35 @@ class Problem:
         return slope_x, slope_y
 
     def response(self, scene, grid):
-        """Rows of each spline of a source grid as lensed and seen, ``(size**2, pixels)``."""
+        """Rows of each spline of a source grid as lensed and seen.
+
+        Returns
+        -------
+        rows : torch.Tensor
+            ``(size**2, k)``, for the pixels that see the grid.
+        lit : torch.Tensor
+            Which of the unmasked pixels these are, ``(k,)``.
+        """
         beta_x, beta_y, _ = self._rays(scene)
-        hit = ((beta_x - grid.centre[0]).abs() < grid.extent) & ((beta_y - grid.centre[1]).abs() < grid.extent)
+        reach = grid.extent
+        hit = ((beta_x - grid.centre[0]).abs() < reach) & ((beta_y - grid.centre[1]).abs() < reach)
         window = self._window(hit)
         part = self.formation.window(*window)
         samples = self.formation.oversampling * self.formation.supersampling
         first = [k.start * samples for k in window]
         inside = tuple(slice(k, k + n) for k, n in zip(first, part.x.shape, strict=True))
         shape, index, share = part.cells
-        columns = grid.taps(beta_x[inside], beta_y[inside]).columns([(share, 0, 0)], index, shape[0] * shape[1])
-        seen = torch.cat([part.blur(chunk.view(-1, *shape)) for chunk in columns.split(CHUNK)])
-        images = torch.zeros(len(seen), *self.shape, dtype=seen.dtype, device=seen.device)
-        images[:, window[0], window[1]] = seen
-        return self.rows(images)
+        taps = grid.taps(beta_x[inside], beta_y[inside])
+        columns = taps.columns([(share, 0, 0)], index, shape[0] * shape[1], self._scratch)
+        at = [self.used // self.shape[1] - window[0].start, self.used % self.shape[1] - window[1].start]
+        lit = torch.stack([(0 <= k) & (k < n) for k, n in zip(at, part.shape, strict=True)]).all(dim=0).nonzero()[:, 0]
+        place = (at[0] * part.shape[1] + at[1])[lit]
+        weight = self._weight[lit]
+        seen = torch.empty(len(columns), len(lit), dtype=weight.dtype, device=weight.device)
+        for k in range(0, len(columns), CHUNK):
+            images = part.blur(columns[k : k + CHUNK].view(-1, *shape)).flatten(1)
+            torch.mul(images[:, place], weight, out=seen[k : k + CHUNK])
+        return seen, lit
 
     def _window(self, hit):
         """Smallest block of detector pixels that sees all samples marked in `hit`, as slices."""

@@ -22,7 +22,7 @@ from lensing_sr.forward.model import source_light
 from lensing_sr.light.source_grid import SourceGrid
 from lensing_sr.solvers.linear import RIDGE, solve_spd
 
-__all__ = ["Inversion", "SourcePrior", "System", "choose_prior", "invert", "marginal", "reduced", "source_region"]
+__all__ = ["Inversion", "SourcePrior", "System", "choose_prior", "invert", "reduced", "source_region"]
 
 #: Lengths of the correlation that are tried, in units of the grid's `width`, and strengths.
 LENGTHS = (0.25, 0.5, 1.0, 2.0)
@@ -152,9 +152,7 @@ class System:
         if prior is None:
             self.gram = self.linear @ self.linear.T
             return
-        response = problem.response(scene, prior.grid)
-        self.lit = (response != 0).any(dim=0).nonzero()[:, 0]
-        self.response = response[:, self.lit]
+        self.response, self.lit = response, _ = problem.response(scene, prior.grid)
         profile = sersic_at_nodes(scene, prior.grid)
         self.linear[0, self.lit] -= (profile.to(response) @ self.response).double()
         precision = prior.precision
@@ -336,9 +334,13 @@ def choose_prior(problem, scene, precision, offset, grid, *, kind="matern"):
     residual = problem.target - scene.amplitudes @ linear
     others = torch.cat([derivatives, linear[on]])
     held = torch.block_diag(precision, torch.zeros(int(on.sum()), int(on.sum())).to(precision))
-    response = problem.response(scene, grid)
+    response, lit = problem.response(scene, grid)
     offset = torch.cat([offset, offset.new_zeros(int(on.sum()))])
-    gram, pull = marginal(others, held, offset, response, residual)
+    double = response.double()
+    gram, pull = reduced(
+        others @ others.T + held, others @ residual - held @ offset, others[:, lit] @ double.T,
+        (response @ response.T).double(), double @ residual[lit],
+    )  # fmt: skip
     scatter = _scatter(scene, grid)
     best = None
     for length in LENGTHS:
@@ -352,35 +354,6 @@ def choose_prior(problem, scene, precision, offset, grid, *, kind="matern"):
                 best = gain, length * grid.width, strength
     gain, length, strength = best
     return SourcePrior.of(grid, scene, kind, length, strength), gain
-
-
-def marginal(others, held, offset, rows, residual):
-    """Normal matrix and right-hand side of some unknowns, all others integrated out.
-
-    Parameters
-    ----------
-    others : torch.Tensor
-        Rows of the other unknowns, ``(K, pixels)`` float64.
-    held : torch.Tensor
-        Their prior precision, ``(K, K)``.
-    offset : torch.Tensor
-        How far they are from the prior's mean, ``(K,)``.
-    rows : torch.Tensor
-        Rows of the unknowns in question, ``(M, pixels)``.
-    residual : torch.Tensor
-        Weighted residual, ``(pixels,)`` float64.
-
-    Returns
-    -------
-    gram : torch.Tensor
-        ``(M, M)`` float64.
-    pull : torch.Tensor
-        ``(M,)`` float64.
-    """
-    return reduced(
-        others @ others.T + held, others @ residual - held @ offset, others @ rows.double().T,
-        (rows @ rows.T).double(), rows.double() @ residual,
-    )  # fmt: skip
 
 
 def reduced(normal, slope, cross, gram, pull):

@@ -263,12 +263,15 @@ class Pieces:
     ring: float
 
 
-def find_pieces(significance, centre, radius, size=0.0):
+def find_pieces(significance, centre, radius, lens_size=0.0):
     """Tell arcs from neighbours by their distance from the lens.
 
     Sources are detected and deblended.  One whose centroid lies within 1.25 arc radii, or 1.8 half-light radii of the
     lens galaxy, may be an arc and is kept.  So is one that is joined to it, or elongated along the circle, within
-    1.6 arc radii, and one that is both within 2.4.  The others, if clearly detected, are neighbours.
+    1.6 arc radii, and one that is both within 2.4.  If all that is on one side of the lens, the other image of the
+    source is looked for on the opposite side (`~lensing_sr.image.opposite.opposite_image`): it is kept however far out
+    it is, and the mean distance of the two takes the place of a smaller arc radius.  The others, if clearly detected,
+    are neighbours.
 
     Parameters
     ----------
@@ -278,14 +281,15 @@ def find_pieces(significance, centre, radius, size=0.0):
         (column, row) of the lens, in pixels.
     radius : float
         Arc radius in pixels.
-    size : float
-        Half-light radius of the lens galaxy in pixels.
+    lens_size : float or None
+        Half-light radius of the lens galaxy in pixels; None where it is not seen: then there is no lens without an
+        image, and where nothing is within reach the nearest light is one.
 
     Returns
     -------
     Pieces
     """
-    nothing = np.zeros(significance.shape, dtype=bool)
+    nothing, size = np.zeros(significance.shape, dtype=bool), lens_size or 0.0
     with warnings.catch_warnings():
         # photutils warns of an empty sky, and of peaks too close to deblend: neither is news here
         warnings.simplefilter("ignore", NoDetectionsWarning)
@@ -302,7 +306,7 @@ def find_pieces(significance, centre, radius, size=0.0):
     measured = _measure(significance, labels, centre)
     tangential, peak, area = measured[1:]
     arcs = _within_reach(measured, parent, radius, size)
-    if size == 0.0 and not arcs.any():  # without a lens galaxy something is an image
+    if lens_size is None and not arcs.any():  # something is an image
         radius = min(measured[0][peak > CLEAR], default=radius)
         arcs = _within_reach(measured, parent, radius, size)
     beyond = (peak > CLEAR) & ~arcs

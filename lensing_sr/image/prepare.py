@@ -269,7 +269,7 @@ def _find(data, noise, mask, blank, lens_light):
     significance = residual_significance(residual, mask, blank)
     radius = arc_radius(significance, centre)
     # without arcs to be seen, the reach of a lens of that size
-    pieces = find_pieces(significance, centre, max(radius, size, 3.0), size)
+    pieces = find_pieces(significance, centre, max(radius, size, 3.0), size if visible else None)
     rival = 0.0
     if visible and pieces.compact.any():
         rest = np.where(mask, 0.0, data - galaxy.image - galaxy.sky)

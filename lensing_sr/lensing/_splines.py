@@ -70,7 +70,7 @@ class Taps:
         padded = torch.nn.functional.pad(coefficients, (MARGIN,) * 4)
         return weighted_pixels(padded, self.first_v, self.v[by_v], self.first_u, self.u[by_u])
 
-    def columns(self, terms, index, count):
+    def columns(self, terms, index, count, scratch=None):
         """Image of each spline: samples times weights, summed over the pixels that the samples lie in.
 
         Parameters
@@ -81,6 +81,8 @@ class Taps:
             Pixel of each sample, ``(rows, columns)``.
         count : int
             Number of pixels.
+        scratch : dict, optional
+            Where memory is kept from call to call; what was returned before is then overwritten.
 
         Returns
         -------
@@ -89,7 +91,10 @@ class Taps:
         """
         like = terms[0][0]
         padded = self.size + 2 * MARGIN
-        out = torch.zeros(padded**2 * count, dtype=like.dtype, device=like.device)
+        size, scratch = padded**2 * count, {} if scratch is None else scratch
+        if scratch.get("columns", like[:0]).numel() < size:
+            scratch["columns"] = torch.empty(size, dtype=like.dtype, device=like.device)
+        out = scratch["columns"][:size].zero_()
         for j in range(4):
             for i in range(4):
                 value = sum(weight * self.v[by_v][j] * self.u[by_u][i] for weight, by_u, by_v in terms)

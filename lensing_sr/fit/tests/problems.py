@@ -114,3 +114,11 @@ def minimum(problem, scene=None):
     for _ in range(4):
         model.descend(model.inversion.scene)
     return model.inversion.scene
+
+
+def whole_response(problem, scene, grid):
+    """`Problem.response` on all unmasked pixels, ``(size**2, pixels)``."""
+    rows, lit = problem.response(scene, grid)
+    whole = torch.zeros(len(rows), len(problem.target), dtype=rows.dtype)
+    whole[:, lit] = rows
+    return whole

@@ -10,7 +10,7 @@ import torch
 from lensing_sr.fit import posterior
 from lensing_sr.fit.posterior import Posterior
 from lensing_sr.fit.source_inversion import SourcePrior, invert
-from lensing_sr.fit.tests.problems import PIXEL, formation, full_scene, prior, seen
+from lensing_sr.fit.tests.problems import PIXEL, formation, full_scene, prior, seen, whole_response
 from lensing_sr.fit.tests.conftest import gaussian_kernel
 from lensing_sr.forward.formation import ImageFormation
 
@@ -42,7 +42,7 @@ def refinement():
 def covariance(refinement):
     """Of amplitude, sky, structure and vector: curvature of chi-square and priors, inverted."""
     scene, problem = refinement.scene, refinement.problem
-    rows = torch.cat([problem.linear(scene), problem.response(scene, scene.grid), problem.derivatives(scene)])
+    rows = torch.cat([problem.linear(scene), whole_response(problem, scene, scene.grid), problem.derivatives(scene)])
     held = torch.block_diag(torch.zeros(2, 2).double(), refinement.prior.precision, refinement.precision)
     precision = rows @ rows.T + held
     scale = precision.diagonal().rsqrt()
@@ -95,7 +95,7 @@ def test_the_source_errs_as_the_covariance_says(refinement, covariance, many):
 def test_the_image_errs_as_the_covariance_says(refinement, covariance, many):
     """Arcs by amplitude, structure and everything that bends rays; the sky is not part of them."""
     scene, problem = refinement.scene, refinement.problem
-    rows = torch.cat([problem.linear(scene), problem.response(scene, scene.grid), problem.derivatives(scene)])
+    rows = torch.cat([problem.linear(scene), whole_response(problem, scene, scene.grid), problem.derivatives(scene)])
     rows[1] = 0.0
     expected = torch.einsum("ip,ij,jp->p", rows, covariance, rows).view(SIZE, SIZE) * 0.01**2
     ratio = many.variance(problem.formation, (0.0, 0.0)) / expected

@@ -11,11 +11,11 @@ from lensing_sr.fit.source_inversion import (
     _bounded,
     choose_prior,
     invert,
-    marginal,
+    reduced,
     sersic_at_nodes,
     source_region,
 )
-from lensing_sr.fit.tests.problems import PIXEL, lumpy_scene, prior, rendered, seen, smooth_scene
+from lensing_sr.fit.tests.problems import PIXEL, lumpy_scene, prior, rendered, seen, smooth_scene, whole_response
 from lensing_sr.light.source_grid import SourceGrid
 
 SIZE = 14
@@ -141,13 +141,14 @@ def test_the_unit_of_flux_does_not_matter(factor):
     assert two.cost == pytest.approx(one.cost, rel=1e-6)
 
 
-def test_marginal_is_the_likelihood_with_the_others_integrated_out():
+def test_reduced_is_the_likelihood_with_the_others_integrated_out():
     """Against the dense covariance of the pixels."""
     generator = torch.Generator().manual_seed(1)
     others, rows = (torch.randn(k, 50, generator=generator, dtype=torch.float64) for k in (6, 9))
     residual, offset = (torch.randn(k, generator=generator, dtype=torch.float64) for k in (50, 6))
     held = torch.diag(torch.rand(6, generator=generator, dtype=torch.float64) + 0.1)
-    gram, pull = marginal(others, held, offset, rows, residual)
+    slope = others @ residual - held @ offset
+    gram, pull = reduced(others @ others.T + held, slope, others @ rows.T, rows @ rows.T, rows @ residual)
     inverse = torch.linalg.inv(torch.eye(50, dtype=torch.float64) + others.T @ torch.linalg.inv(held) @ others)
     torch.testing.assert_close(gram, rows @ inverse @ rows.T, rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(pull, rows @ inverse @ (residual + offset @ others), rtol=1e-6, atol=1e-6)
@@ -167,7 +168,7 @@ def test_the_gain_is_that_of_the_likelihood(monkeypatch):
     wide = linear.square().sum(dim=1).rsqrt() * 1e4  # the amplitudes are free
     covariance = torch.eye(len(residual), dtype=torch.float64) + derivatives.T @ (derivatives / precision[:, None])
     covariance = covariance + (linear.T * wide**2) @ linear
-    response = problem.response(scene, found.grid)
+    response = whole_response(problem, scene, found.grid)
     with_structure = covariance + response.T @ torch.linalg.inv(found.precision) @ response
 
     def likelihood(covariance):
