@@ -246,7 +246,7 @@ class Pieces:
     neighbours : numpy.ndarray
         (ny, nx) bool, neighbours with a margin: to be masked.
     compact : numpy.ndarray
-        (ny, nx) bool, detections of either kind that are not elongated along the circle.
+        (ny, nx) bool, detections of either kind that are not elongated along the circle, without an opposite image.
     count : int
         Number of neighbours.
     extent : float
@@ -322,7 +322,7 @@ def find_pieces(significance, centre, radius, lens_size=0.0):
     for steps in np.unique(growth[outside]):
         neighbours |= ndimage.binary_dilation((outside & (growth == steps))[labels], iterations=int(steps))
     neighbours &= ~ndimage.binary_dilation(kept, iterations=1)
-    compact = (~tangential & (peak > CLEAR) & (number > 0))[labels]
+    compact = (~tangential & (peak > CLEAR) & (number > 0) & (parent != image))[labels]
     count = len(np.unique(parent[outside]))
     return Pieces(kept, neighbours, compact, count, *_ring(significance, kept & _clear(significance), centre))
 

@@ -50,6 +50,8 @@ _B_SPLINE = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
 
 # Pixels further off than this (power over that of noise) are defects, not the model's error; steps to find its size.
 _OUTLIER, _ITERATIONS = 30.0, 6
+# Standard deviations by which the measured proportion is lowered: noise alone must not look like a model's error.
+_SURE = 2.0
 
 # Least share of the noise that a model is taken to leave.
 _LEAST_LEFT = 0.2
@@ -127,7 +129,8 @@ def _noise_statistics(levels, correlation, scale, binned):
     """What noise of unit variance does to the scales.
 
     Returns the variance of each scale, the standard deviation of its local power, and the covariances between scales on
-    the fine grid (fine pixel fluxes), so that the noise let in with weights a is ``sum_jk a_j a_k gram_jk``.
+    the fine grid (fine pixel fluxes), so that the noise let in with weights a is ``sum_jk a_j a_k gram_jk``, and how
+    many coefficients of a scale are as good as one.
     """
     size = _RESPONSE_SIZE
     kernels, windows = _responses(levels)
@@ -138,6 +141,7 @@ def _noise_statistics(levels, correlation, scale, binned):
     covariance = torch.fft.irfft2(spectra.abs() ** 2 * noise, s=(size, size))
     variance = covariance[:, 0, 0]
     # the power at two places of Gaussian noise covaries by twice their correlation squared
+    alike = ((covariance / variance[:, None, None]) ** 2).sum(dim=(-2, -1))
     overlap = torch.fft.irfft2(window_spectra.abs() ** 2, s=(size, size))
     spread = (2 * (covariance / variance[:, None, None]) ** 2 * overlap).sum(dim=(-2, -1)).sqrt()
     matrix = _matrix(size, scale, binned)
@@ -145,7 +149,7 @@ def _noise_statistics(levels, correlation, scale, binned):
     fine, fine_filtered = apply_axes(kernels, matrix, matrix), apply_axes(filtered, matrix, matrix)
     # one impulse, summed over the fine pixels, is the mean over the scale^2 places of a fine pixel in a coarse one
     gram = torch.einsum("jyx,kyx->jk", fine, fine_filtered) / scale**2
-    return variance, spread, gram
+    return variance, spread, gram, alike
 
 
 def _matrix(n, scale, binned):
@@ -165,11 +169,11 @@ def _fill(residual, variance, ignore):
     return residual, torch.where(ignore, torch.where(near, _smooth(variance, 0) / weight, typical), variance)
 
 
-def _proportion(power, light2):
-    """Square of the proportion f of a model's error, ``(batch, 1, 1)``: the root of the likelihood's slope in f^2.
+def _proportion(power, light2, alike):
+    """Square of the proportion f of a model's error, ``(batch, 1, 1)``: what is sure of the likelihood's best f^2.
 
     ``power`` is that of the residual over that of noise, ``light2`` the square of the light over the latter, 0 where
-    there is none.
+    there is none, ``alike`` the number of coefficients that noise makes as good as one.
     """
     known = light2 > 0
     excess = torch.where(known, power.clamp_max(_OUTLIER) - 1.0, torch.zeros_like(power))
@@ -178,7 +182,11 @@ def _proportion(power, light2):
         weight = light2 / (1.0 + share * light2) ** 2
         share = ((excess * weight).sum(dim=(1, 2), keepdim=True)
                  / (light2 * weight).sum(dim=(1, 2), keepdim=True).clamp_min(1e-30)).clamp_min(0.0)
-    return share
+    grown = 1.0 + share * light2
+    weight = light2 / grown**2
+    scatter = (2.0 * alike * (weight * grown).square().sum(dim=(1, 2), keepdim=True)).sqrt()
+    scatter = scatter / (light2 * weight).sum(dim=(1, 2), keepdim=True).clamp_min(1e-30)
+    return (share - _SURE * scatter).clamp_min(0.0)
 
 
 def _classes(model, variance):
@@ -211,7 +219,7 @@ def _stands_out(light, variance):
 
 def _shrink(residual, variance, levels, statistics, threshold, model=None, leverage=None):
     """The kept residual and the weight of each scale, ``(levels + 1, batch, ny, nx)``."""
-    unit_variance, spread, _ = statistics
+    unit_variance, spread, _, alike = statistics
     tiny = torch.finfo(residual.dtype).tiny
     classes, assumed, galaxy = _classes(model, variance)
     if galaxy is not None:
@@ -231,7 +239,7 @@ def _shrink(residual, variance, levels, statistics, threshold, model=None, lever
         excess = (_window(power, scale, levels) - (1 + threshold * float(spread[scale]))).clamp_min(0)
         for light in classes:
             light2 = light.square() / noise
-            excess = torch.maximum(excess, _proportion(power, light2) * light2)
+            excess = torch.maximum(excess, _proportion(power, light2, float(alike[scale])) * light2)
         for error in assumed:
             excess = torch.maximum(excess, error.square() / (noise * (levels + 1)))
         weight = excess / (excess + 1)
