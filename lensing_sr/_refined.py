@@ -73,7 +73,9 @@ class Refined(Fitted):
         # what is hardly a lens has no structure that lensing could tell
         if float(fit.evidence[i]) < WEAK_EVIDENCE:
             settings = Settings("pixel" if settings.source == "pixel" else "sersic", False, settings.kind)
-        return refine(problem, minima, priors, observation.pixel, kernel_pixel, settings)
+        return refine(
+            problem, minima, priors, observation.pixel, kernel_pixel, settings, psf_fwhm=self._batch.psf_fwhm
+        )
 
     def _profile(self, i):
         """Parameters and amplitude of the Sersic that stands for the source of image i."""

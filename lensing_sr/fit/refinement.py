@@ -26,10 +26,13 @@ __all__ = ["Refinement", "Settings", "refine"]
 
 #: ln of the evidence ratio from which a step is kept.
 WORTH = 10.0
+#: So many times the gain of structure in the source must be gained by mass to come first.
+LUMPY = 2.0
 #: Nodes a side of the source while the rays still move, and at most in the end.
 WHILE_MOVING, FINEST = 26, 44
-#: Spacing of the nodes at the middle that is asked for, in pixels of the PSF kernel.
-SPACING = 0.3
+#: Spacing of the nodes at the middle that is asked for: in pixels of the PSF kernel, and in FWHM of the PSF if that is
+#: more.
+SPACING, SPACING_PSF = 0.3, 0.2
 #: Gauss-Newton steps after each change of the model, at most, and the gain in cost that ends them.
 STEPS, GAIN = 4, 3.0
 #: Least share of a pixel that its own prediction may leave free.
@@ -95,7 +98,7 @@ class Refinement:
     kept: tuple = ()
 
 
-def refine(problem, minima, priors, pixel, kernel_pixel, settings=Settings()):
+def refine(problem, minima, priors, pixel, kernel_pixel, settings=Settings(), psf_fwhm=0.0):
     """Take one image beyond a smooth lens and a Sersic source, as far as the evidence goes.
 
     Parameters
@@ -110,6 +113,8 @@ def refine(problem, minima, priors, pixel, kernel_pixel, settings=Settings()):
         Sizes in arcsec of a pixel and of a pixel of the PSF kernel.
     settings : Settings
         What may be tried.
+    psf_fwhm : float
+        Width of the PSF in arcsec.
 
     Returns
     -------
@@ -124,7 +129,8 @@ def refine(problem, minima, priors, pixel, kernel_pixel, settings=Settings()):
         kept.append("pixel source")
     refused = set()
     while True:
-        # what explains most comes first: the source's structure must not be asked to mimic a clump of mass
+        # what explains most comes first: the source's structure must not be asked to mimic a clump of mass; but
+        # galaxies are lumpy more often than lenses are
         offers = {}
         if settings.source != "sersic" and model.prior is None:
             offers["pixel source"] = model.offer_structure(), model.accept_structure
@@ -133,7 +139,7 @@ def refine(problem, minima, priors, pixel, kernel_pixel, settings=Settings()):
         # a source of any shape and masses at any place can stand for each other: masses are looked for only where
         # structure of the source explains less than mass does
         structure, mass = (offers[name][0][1] if name in offers else 0.0 for name in ("pixel source", "potential"))
-        lumpy = structure > max(mass, WORTH) and "pixel source" not in refused
+        lumpy = LUMPY * structure > max(mass, LUMPY * WORTH) and "pixel source" not in refused
         if settings.potential and model.prior is None and not lumpy and "perturbers" not in refused:
             offers["perturbers"] = model.offer_perturbers(), model.accept_perturbers
         gain = {name: gain for name, ((_, gain), _) in offers.items()}
@@ -141,7 +147,7 @@ def refine(problem, minima, priors, pixel, kernel_pixel, settings=Settings()):
         worthy = [name for name in offers if gain[name] > WORTH and name not in refused]
         if not worthy:
             break
-        name = max(worthy, key=gain.get)
+        name = max(worthy, key=lambda name: gain[name] * (LUMPY if name == "pixel source" else 1.0))
         (offer, _), accept = offers[name]
         before, missed = model.state, model.left_out
         accept(offer)
@@ -153,7 +159,7 @@ def refine(problem, minima, priors, pixel, kernel_pixel, settings=Settings()):
         else:
             model.state = before
             refused.add(name)
-    model.finish(kernel_pixel)
+    model.finish(max(SPACING * kernel_pixel, SPACING_PSF * psf_fwhm))
     return Refinement(
         model.inversion.scene, model.prior, model.inversion, model.precision, problem,
         problem.spread(model.leverage) if kept else None, gains, tuple(kept),
@@ -166,7 +172,7 @@ class _Model:
     def __init__(self, problem, priors, kind, pixel):
         self.problem, self.kind, self.pixel = problem, kind, pixel
         self.mean, self._smooth, self._lower, self._upper = priors
-        self.prior = self.wide = self.inversion = self._searched = self._expected = None
+        self.prior = self.wide = self.inversion = self._searched = self._expected = self._offered = None
 
     @property
     def precision(self):
@@ -196,8 +202,8 @@ class _Model:
             if structured and len(minima) > 1:
                 total += max(self.offer_structure()[1], 0.0)
             if best is None or total > best[0]:
-                best = total, self.inversion
-        self.inversion = best[1]
+                best = total, self.inversion, self._offered
+        _, self.inversion, self._offered = best
 
     @property
     def state(self):
@@ -249,9 +255,13 @@ class _Model:
 
     def offer_structure(self):
         """Prior of the structure that the data make most likely, and what it gains."""
+        if self._offered is not None and self._offered[0] is self.inversion:
+            return self._offered[1]
         scene = self.inversion.scene
         grid = source_region(self.problem, scene, self.pixel)
-        return choose_prior(self.problem, scene, self.precision, self.offset(scene), grid, kind=self.kind)
+        offer = choose_prior(self.problem, scene, self.precision, self.offset(scene), grid, kind=self.kind)
+        self._offered = self.inversion, offer
+        return offer
 
     def accept_structure(self, prior):
         """Give the source structure."""
@@ -286,10 +296,10 @@ class _Model:
         self.state = found
         self._searched = self.inversion
 
-    def finish(self, kernel_pixel):
+    def finish(self, spacing):
         """Solve once more for a source that is positive, on its finest grid."""
         if self.prior is not None:
-            size = min(max(self.prior.grid.nodes_for(SPACING * kernel_pixel), WHILE_MOVING), FINEST)
+            size = min(max(self.prior.grid.nodes_for(spacing), WHILE_MOVING), FINEST)
             # structure may have taken the light over from the Sersic since: what it was expected to be has not changed
             self.prior = self.prior.on(self.prior.grid.with_size(size), self._expected)
             self.inversion = invert(self.problem, self.inversion.scene, self.prior)

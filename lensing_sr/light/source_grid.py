@@ -38,7 +38,7 @@ class SourceGrid:
     >>> grid = SourceGrid((0.0, 0.0), width=0.1, reach=0.5, size=24)
     >>> x, y = grid.nodes()
     >>> round(float(x[0, -1]), 6), round(float(grid.spacing), 4)
-    (0.5, 0.0202)
+    (0.5, 0.0201)
     """
 
     def __init__(self, centre, width, reach, size):

@@ -88,9 +88,8 @@ class TorchEngine:
     def __init__(self, instrument, *, pixel_centres, device, dtype):
         self._instrument, self._pixel_centres = instrument, pixel_centres
         self._like = {"device": device, "dtype": dtype}
-        nodes = 1 if pixel_centres else NODES
-        factors = (1, FACTOR) if pixel_centres else (FACTOR,)
-        self._formations = {factor: self._formation(factor, nodes) for factor in factors}
+        self._nodes = 1 if pixel_centres else NODES
+        self._formations = {}
 
     def _grid(self, factor):
         """Shape, arcsec a pixel and origin of a grid finer than the detector."""
@@ -105,8 +104,10 @@ class TorchEngine:
 
     def image(self, scene, factor):
         """Flux a pixel, ``(n, rows, columns)``."""
-        if factor not in self._formations:
+        if not self._pixel_centres and factor < FACTOR:
             return bin_sum(self.image(scene, FACTOR), FACTOR // factor)
+        if factor not in self._formations:
+            self._formations[factor] = self._formation(factor, self._nodes)
         formation = self._formations[factor]
         x, y = _axes(*formation.positions)
         alpha_x, alpha_y = self._deflection(scene, x, y)

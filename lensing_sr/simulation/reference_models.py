@@ -22,7 +22,7 @@ from lensing_sr.simulation.cosmology import REFERENCE, REFERENCE_RAYS
 from lensing_sr.simulation.detector import noise_sigma, photon_counts
 from lensing_sr.simulation.randomness import Streams
 from lensing_sr.simulation.substructure import CLASSES, draw_point_masses, draw_subhalos
-from lensing_sr.utils._checks import check_choice
+from lensing_sr.utils._checks import check_choice, check_whole
 from lensing_sr.utils._repr import make_repr
 
 __all__ = ["ReferenceSimulator"]
@@ -187,7 +187,7 @@ class ReferenceSimulator(Simulator):
             "ENGINE": (self.engine, "who rendered the noise-free images"),
         }
 
-    def render(self, lens_json, source_json, *, keys=_RENDERED):
+    def render(self, lens_json, source_json, *, keys=_RENDERED, scale=FACTOR):
         """Noise-free images and deflections of given lenses, in the form that `draw` and the reference store them.
 
         Parameters
@@ -196,6 +196,8 @@ class ReferenceSimulator(Simulator):
             lenstronomy's model and keywords of each image: an isothermal sphere and point masses; a Sersic source.
         keys : sequence of str
             Of ``LR_model``, ``HR_model``, ``alpha_x``, ``alpha_y``.
+        scale : int
+            How much finer than the detector's the pixels of all but ``LR_model`` are.
 
         Returns
         -------
@@ -217,7 +219,7 @@ class ReferenceSimulator(Simulator):
             raise InputError("lens_json", "must have one theta_E in all images", sorted(radii))
         position = (torch.tensor([s[f"center_{axis}"] for s in sources], dtype=torch.float64) for axis in "xy")
         scene = Scene(radii.pop(), self._strength, point_masses_from([k[1:] for _, k in lenses]), *position)
-        return self._rendered(scene, set(keys))
+        return self._rendered(scene, set(keys), check_whole(scale, "scale", least=1))
 
     def _draw(self, n, seed, first, keys):
         """One chunk of `draw`."""
@@ -264,11 +266,12 @@ class ReferenceSimulator(Simulator):
             numbers[f"bkg_rms_{key}"] = torch.full((n,), rms, dtype=torch.float64)
         return numbers
 
-    def _rendered(self, scene, wanted):
+    def _rendered(self, scene, wanted, scale=FACTOR):
         """The noise-free images that are wanted."""
-        values = {key: self._engine.image(scene, factor) for key, factor in _FACTORS.items() if key in wanted}
+        factors = {"LR_model": 1, "HR_model": scale}
+        values = {key: self._engine.image(scene, factor) for key, factor in factors.items() if key in wanted}
         if wanted & {"alpha_x", "alpha_y"}:
-            values["alpha_x"], values["alpha_y"] = self._engine.deflection(scene, FACTOR)
+            values["alpha_x"], values["alpha_y"] = self._engine.deflection(scene, scale)
         return {key: value for key, value in values.items() if key in wanted}
 
     def _noisy(self, model, exposure, streams, key):
