@@ -16,7 +16,7 @@ from lensing_sr.fit.posterior import Posterior
 from lensing_sr.fit.refinement import Settings, refine
 from lensing_sr.fit.rendering import render
 from lensing_sr.forward.model import LENS, LIGHT, SOURCE
-from lensing_sr.forward.scene import Scene
+from lensing_sr.forward.scene import Scene, mean_radial_correction
 from lensing_sr.quality import WEAK_EVIDENCE, judge
 
 __all__ = ["Refined"]
@@ -129,7 +129,10 @@ class Refined(Fitted):
         return self._posteriors[i].variance(formation, self._shifts[i])
 
     def values(self, i):
-        """Parameters of one image and their errors; those of the source are the Sersic's nearest to it."""
+        """Parameters of one image and their errors.
+
+        Those of the source are of the Sersic nearest to it; theta_E is that of the whole lens, its correction included.
+        """
         scene = self._scenes[i]
         if scene is None:
             return super().values(i)
@@ -142,6 +145,7 @@ class Refined(Fitted):
                 error *= value
             values[name], errors[name] = value, error
             if name == "theta_E":
+                values[name] += mean_radial_correction(scene)
                 values["gamma"], errors["gamma"] = 2.0, 0.0
         values["amplitude"], errors["amplitude"] = amplitude, self._posteriors[i].amplitude_error
         return values, errors

@@ -5,6 +5,7 @@ r"""One lens with all that a fit may find in it: a smooth lens, its corrections,
           {|\theta - \theta_k|^2}, \qquad S(\beta) = a\,S_\mathrm{Sersic}(\beta) + \delta S(\beta)
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,8 +14,10 @@ from lensing_sr.forward.model import LENS, LIGHT, SOURCE, deflection, source_lig
 from lensing_sr.lensing.potential_grid import PotentialGrid
 from lensing_sr.light.source_grid import SourceGrid
 
-__all__ = ["SOFTENING", "Scene", "by_mass"]
+__all__ = ["SOFTENING", "Scene", "by_mass", "mean_radial_correction"]
 
+#: Places on the circle of the Einstein radius.
+DIRECTIONS = 180
 #: Distance in arcsec within which a point mass no longer deflects more.
 SOFTENING = 1e-3
 
@@ -143,3 +146,16 @@ def by_mass(mass, x, y, slope_x, slope_y):
     yield -along
     yield strength * (slope_x - 2.0 * along * u) / r2
     yield strength * (slope_y - 2.0 * along * v) / r2
+
+
+def mean_radial_correction(scene):
+    r"""How much the corrections of a lens add to its Einstein radius, in arcsec.
+
+    The mean convergence within a circle is the mean radial deflection on it over its radius, so that
+    :math:`\bar\kappa(\theta_E + \delta) = 1` for :math:`\delta = \langle \delta\alpha_r \rangle` of an isothermal lens.
+    """
+    radius = scene.p[0].exp()
+    angle = torch.arange(DIRECTIONS, dtype=torch.float64, device=radius.device) * (2.0 * math.pi / DIRECTIONS)
+    x, y = angle.cos(), angle.sin()
+    alpha_x, alpha_y = scene.correction((scene.p[3] + radius * x)[None], (scene.p[4] + radius * y)[None])
+    return float((alpha_x[0] * x + alpha_y[0] * y).mean())

@@ -64,7 +64,8 @@ def test_images_of_different_profiles_are_no_batch(data, resolver, result):
     moffat = LensImage(data, instrument=VIS)
     for one, other in zip(resolver.super_resolve_many([gaussian, moffat]), (None, result), strict=True):
         if other is None:
-            assert one.quality.chi2 > result.quality.chi2
+            # seen through the other profile it is another sky
+            assert np.abs(one.image.data - result.image.data).max() > 1e-3 * result.image.data.max()
         else:
             np.testing.assert_allclose(one.image.data, other.image.data, atol=1e-6 * other.image.data.max())
 

@@ -36,7 +36,7 @@ def answer(image, sky, model, theta_E=THETA_E):
     """What `validate` asks of a result."""
     parameters = Table({"name": ["theta_E"], "value": [theta_E]})
     parameters.add_index("name")
-    return SimpleNamespace(image=SimpleNamespace(data=image), sky=sky, parameters=parameters, **model)
+    return SimpleNamespace(image=SimpleNamespace(data=image), sky=sky, parameters=parameters, scale=1, **model)
 
 
 def super_resolver(truth, image, guess):
@@ -45,9 +45,7 @@ def super_resolver(truth, image, guess):
 
     def super_resolve(given):
         if given.shape == image.shape:
-            known = {"model": SimpleNamespace(data=truth + SKY)}
-            known["residual"] = SimpleNamespace(data=image.data - truth - SKY)
-            return answer(truth, SKY, known)
+            return answer(truth, SKY, {})
         return answer(guess(given), SKY * (1 if area else 4), {})
 
     return super_resolve
