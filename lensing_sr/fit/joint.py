@@ -7,7 +7,7 @@ taken one by one.
 
 import torch
 
-from lensing_sr.forward.model import lens_light, lens_light_jacobian, ray_jacobian, source_jacobian
+from lensing_sr.forward.model import lens_light, lens_light_jacobian, ray_jacobian, source_light
 from lensing_sr.forward.scene import by_mass
 
 __all__ = ["Problem"]
@@ -81,7 +81,7 @@ class Problem:
         x, y = self.formation.positions
         p = scene.p[None].to(x)
         beta_x, beta_y, _ = self._rays(scene)
-        columns = [source_jacobian(p, beta_x, beta_y)[0]]
+        columns = [source_light(p, beta_x, beta_y)]
         if self.widths is not None:
             columns.append(lens_light(p, x, y, self.widths)[0])
         columns = self.formation.observe(torch.cat(columns))
@@ -92,14 +92,8 @@ class Problem:
         x, y = self.formation.positions
         p = scene.p[None].to(x)
         beta_x, beta_y, by_lens = self._rays(scene)
-        _, slope_x, slope_y, own = source_jacobian(p, beta_x, beta_y)
-        amplitude = scene.amplitudes[0].to(x)
-        slope_x, slope_y = slope_x[0] * amplitude, slope_y[0] * amplitude
-        if scene.structure is not None:
-            more = scene.grid.gradient(scene.structure, beta_x, beta_y)
-            slope_x, slope_y = slope_x + more[0], slope_y + more[1]
-        rows = [slope_x * u[0] + slope_y * v[0] for u, v in by_lens]
-        rows += [amplitude * derivative[0] for derivative in own]
+        _, slope_x, slope_y, by_source = scene.slopes(beta_x, beta_y)
+        rows = [slope_x * u[0] + slope_y * v[0] for u, v in by_lens] + by_source
         if self.widths is not None:
             light = lens_light(p, x, y, self.widths)
             fluxes = scene.amplitudes[None, 1:-1].to(x)
@@ -118,15 +112,8 @@ class Problem:
 
     def slopes(self, scene):
         """Slope of the whole source where the rays of the samples land, (by x, by y), flux per arcsec^3."""
-        x, _ = self.formation.positions
         beta_x, beta_y, _ = self._rays(scene)
-        _, slope_x, slope_y, _ = source_jacobian(scene.p[None].to(x), beta_x, beta_y)
-        amplitude = scene.amplitudes[0].to(x)
-        slope_x, slope_y = slope_x[0] * amplitude, slope_y[0] * amplitude
-        if scene.structure is not None:
-            more = scene.grid.gradient(scene.structure, beta_x, beta_y)
-            slope_x, slope_y = slope_x + more[0], slope_y + more[1]
-        return slope_x, slope_y
+        return scene.slopes(beta_x, beta_y)[1:3]
 
     def response(self, scene, grid):
         """Rows of each spline of a source grid as lensed and seen.

@@ -102,14 +102,8 @@ class Posterior:
         beta_x, beta_y, by_lens = ray_jacobian(p, x, y)
         more_x, more_y = scene.correction(x, y)
         beta_x, beta_y = beta_x[0] - more_x, beta_y[0] - more_y
-        unit, slope_x, slope_y, own = source_jacobian(p, beta_x, beta_y)
-        amplitude = scene.amplitudes[0].to(x)
-        slope_x, slope_y = slope_x[0] * amplitude, slope_y[0] * amplitude
-        if scene.structure is not None:
-            along = scene.grid.gradient(scene.structure, beta_x, beta_y)
-            slope_x, slope_y = slope_x + along[0], slope_y + along[1]
-        rows = [slope_x * u[0] + slope_y * v[0] for u, v in by_lens]
-        rows += [amplitude * derivative[0] for derivative in own]
+        unit, slope_x, slope_y, by_source = scene.slopes(beta_x, beta_y)
+        rows = [slope_x * u[0] + slope_y * v[0] for u, v in by_lens] + by_source
         smooth = len(scene.p)
         weights = [self._vector[:, :smooth]]
         if self._widths is not None:
@@ -117,7 +111,7 @@ class Posterior:
             rows += list(lens_light_jacobian(p, x, y, self._widths, light, scene.amplitudes[None, 1:-1].to(x))[0])
             rows += list(light[0])
             weights.append(self._amplitudes[:, 1:-1])
-        rows.append(unit[0])
+        rows.append(unit)
         weights.append(self._amplitudes[:, :1])
         size = 0 if scene.q is None else scene.q.numel()
         for mass in scene.perturbers.tolist():

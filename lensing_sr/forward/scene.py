@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from lensing_sr.forward.model import LENS, LIGHT, SOURCE, deflection, source_light
+from lensing_sr.forward.model import LENS, LIGHT, SOURCE, deflection, source_jacobian, source_light
 from lensing_sr.lensing.potential_grid import PotentialGrid
 from lensing_sr.light.source_grid import SourceGrid
 
@@ -113,6 +113,31 @@ class Scene:
         if self.structure is None:
             return light
         return light + self.grid.evaluate(self.structure, beta_x, beta_y)
+
+    def slopes(self, beta_x, beta_y):
+        """The unit Sersic, the slope of the whole source, and its derivatives by the `SOURCE` parameters.
+
+        Parameters
+        ----------
+        beta_x, beta_y : torch.Tensor
+            Source-plane positions in arcsec, ``(rows, columns)``.
+
+        Returns
+        -------
+        unit : torch.Tensor
+            Sersic of amplitude 1.
+        slope_x, slope_y : torch.Tensor
+            Derivatives of the source, structure included, flux per arcsec^3.
+        derivatives : list of torch.Tensor
+            Six, flux per arcsec^2.
+        """
+        unit, slope_x, slope_y, own = source_jacobian(self.p[None].to(beta_x), beta_x, beta_y)
+        amplitude = self.amplitudes[0].to(beta_x)
+        slope_x, slope_y = slope_x[0] * amplitude, slope_y[0] * amplitude
+        if self.structure is not None:
+            more_x, more_y = self.grid.gradient(self.structure, beta_x, beta_y)
+            slope_x, slope_y = slope_x + more_x, slope_y + more_y
+        return unit[0], slope_x, slope_y, [amplitude * derivative[0] for derivative in own]
 
     def arcs(self, x, y):
         """Surface brightness of the lensed source at positions of any shape."""
