@@ -15,6 +15,7 @@ from astropy.table import Table
 SCALES, FRACTIONS = (2, 3, 4, 5), (1.0, 0.5, 0.25)
 #: dB above the best interpolation that must be reached at scale 2 and full S/N.
 REQUIRED = {"no_sub": 6.0, "axion": 6.0, "cdm": 3.0}
+NAMES = ("model", "dark_matter", "scale", "sn", "psnr", "interpolation_psnr", "interpolation")
 NOISE_SEED = 20_260_102
 
 
@@ -39,13 +40,12 @@ def main(arguments=None):
             for scale, fraction in settings:
                 row = (model, dark_matter, scale, fraction, *score(model, dark_matter, options.count, scale, fraction))
                 rows.append(row)
+                if options.output:  # row by row: what was done before an interruption is kept
+                    Table(rows=rows, names=NAMES).write(options.output, overwrite=True)
                 print(f"{f'Model {model} {dark_matter}':<18}{scale:>6}{fraction:>6.2f}{row[4]:>8.1f}"
                       f"{row[6]:>20}{row[5]:>8.1f}{row[4] - row[5]:>+8.1f}", flush=True)
     missed = [row for row in rows if row[2:4] == (2, 1.0) and row[4] - row[5] < REQUIRED[row[1]]]
     print(f"{len(missed)} cells below what is required at scale 2: {[row[:2] for row in missed]}")
-    if options.output:
-        names = ("model", "dark_matter", "scale", "sn", "psnr", "interpolation_psnr", "interpolation")
-        Table(rows=rows, names=names).write(options.output, overwrite=True)
     return 1 if missed else 0
 
 
