@@ -6,18 +6,22 @@ import math
 import torch
 
 from lensing_sr._explanation import Explanation, Verdict, misfit
+from lensing_sr.fit.coarse import FitSettings
+from lensing_sr.fit.estimate import propose_starts
 from lensing_sr.fit.lens_fit import fit_lenses
 from lensing_sr.fit.objective import Solution
 from lensing_sr.fit.rendering import render, tolerance
 from lensing_sr.fit.uncertainty import image_variance, joint_covariance
 from lensing_sr.forward.model import LENS, LIGHT, SOURCE, deflection
 from lensing_sr.quality import judge
-from lensing_sr.solvers.linear import nonnegative_least_squares
+from lensing_sr.solvers.linear import weighted_amplitudes
 
-__all__ = ["Fitted"]
+__all__ = ["Fitted", "at_bound", "named"]
 
 #: Supersampling of the fit where it is free; the images are evaluated more finely where they need it.
 FIT_SUPERSAMPLING = 2
+#: How hard a fit tries that a network starts: a few starts of its own guard against what the network has never seen.
+LED = FitSettings(shapes=1, starts=6, survivors=3, modes=2)
 #: Distance to a bound at which a parameter counts as having ended there.
 NEAR = 1e-3
 
@@ -33,14 +37,17 @@ class Fitted(Explanation):
         Whether to model the lens galaxy's light.
     supersampling : "auto" or int
         As in `LensingSuperResolver`.
+    network : lensing_sr.networks.lens_estimator.LensEstimator, optional
+        Tells where to start; in `eval` mode, on the device of the batch.
     """
 
-    def __init__(self, batch, *, lens_light, supersampling):
+    def __init__(self, batch, *, lens_light, supersampling, network=None):
         observation = batch.observation
         free = supersampling == "auto"
-        fit = fit_lenses(
+        self._network = network
+        fit = self._found(
             observation,
-            batch.centre,
+            centre=batch.centre,
             lens_light=lens_light,
             correlation=batch.correlation,
             psf_fwhm=batch.psf_fwhm,
@@ -51,12 +58,24 @@ class Fitted(Explanation):
         if free:
             fit.solution = _rescaled(fit, observation)
         self._batch, self._fit, self.supersampling = batch, fit, supersampling
-        self._covariance = joint_covariance(fit.objective, fit.parameters, images)
+        self._covariance = self._errors(images)
         self._parameters = fit.parameters.clone()  # in the images' frame
         order = LENS + SOURCE + LIGHT
         for j, name in enumerate(order[: self._parameters.shape[1]]):
             if name.startswith(("x_", "y_")):
                 self._parameters[:, j] += batch.shift[:, "xy".index(name[0])]
+
+    def _found(self, observation, **optics):
+        """The minimum, as a `lensing_sr.fit.lens_fit.LensFit`."""
+        if self._network is None:
+            return fit_lenses(observation, **optics)
+        seen = {name: optics[name] for name in ("centre", "lens_light", "correlation", "psf_fwhm")}
+        proposals = propose_starts(self._network, observation, **seen)
+        return fit_lenses(observation, **optics, proposals=proposals, settings=LED)
+
+    def _errors(self, images):
+        """Covariance of parameters and amplitudes, ``(images, n + L, n + L)``."""
+        return joint_covariance(self._fit.objective, self._fit.parameters, images)
 
     @property
     def sky(self):
@@ -85,14 +104,7 @@ class Fitted(Explanation):
         """Parameters of one image and their errors."""
         p = self._parameters[i].tolist()
         spread = self._covariance[i].diagonal().clamp_min(0.0).sqrt().tolist()
-        values, errors = {}, {}
-        for name, value, error in zip(LENS + SOURCE + LIGHT, p, spread, strict=False):
-            if name.startswith("log_"):
-                name, value = name.removeprefix("log_"), math.exp(value)
-                error *= value
-            values[name], errors[name] = value, error
-            if name == "theta_E":
-                values["gamma"], errors["gamma"] = 2.0, 0.0
+        values, errors = named(p, spread)
         values["amplitude"], errors["amplitude"] = float(self._fit.solution.amplitudes[i, 0]), spread[len(p)]
         return values, errors
 
@@ -102,19 +114,14 @@ class Fitted(Explanation):
         found = misfit(
             fit.objective.data[i], solution.model[i], solution.arcs[i], fit.objective.weight[i], fit.temperature[i]
         )
-        p = fit.parameters[i]
-        at_bound = [
-            name.removeprefix("log_")
-            for j, name in enumerate((LENS + SOURCE)[: len(p)])
-            if float(p[j] - fit.priors.lower[i, j]) < NEAR or float(fit.priors.upper[i, j] - p[j]) < NEAR
-        ]
+        ended = at_bound(fit.parameters[i], fit.priors.lower[i], fit.priors.upper[i], LENS + SOURCE)
         rivals = [
             (float(mode[0].exp()), float(cost - fit.mode_costs[i, 0]))
             for mode, cost in zip(fit.modes[i][1:], fit.mode_costs[i][1:], strict=True)
         ]
         evidence = float(fit.evidence[i])
         flags = judge(
-            values, arc_chi2=found.arc_chi2, missed=found.missed, evidence=evidence, at_bound=at_bound, rivals=rivals,
+            values, arc_chi2=found.arc_chi2, missed=found.missed, evidence=evidence, at_bound=ended, rivals=rivals,
             magnification=self.magnification(values, solution.arcs[i]),
         )  # fmt: skip
         observation = self._batch.observation
@@ -144,12 +151,40 @@ def _rescaled(fit, observation):
         tolerance(observation.weight, observation.pixel**2),
     )
     columns = torch.stack([*parts, torch.ones_like(weight)], dim=1)
-    weighted = (columns * weight[:, None]).flatten(2).double()
-    target = (observation.data * weight).flatten(1).double()
-    gram, rhs = weighted @ weighted.transpose(1, 2), (weighted @ target[:, :, None])[:, :, 0]
-    factors, _ = nonnegative_least_squares(gram, rhs, torch.tensor([False, False, True], device=gram.device))
+    factors = weighted_amplitudes(columns, observation.data, weight, free=(False, False, True))
     source, gaussians = amplitudes[:, :1] * factors[:, :1], amplitudes[:, 1:-1] * factors[:, 1:2]
     amplitudes = torch.cat([source, gaussians, factors[:, 2:]], dim=1)
     arcs, light, sky = (columns * factors[:, :, None, None].to(columns)).unbind(1)
-    left = target - (factors[:, None] @ weighted)[:, 0]
-    return Solution(amplitudes, left.square().sum(dim=1), arcs + light + sky, arcs, light)
+    model = arcs + light + sky
+    chi2 = ((observation.data - model) * weight).double().square().sum(dim=(1, 2))
+    return Solution(amplitudes, chi2, model, arcs, light)
+
+
+def named(p, errors):
+    """Values and errors of parameters ordered as `LENS` + `SOURCE` + `LIGHT`, by name; logarithms undone.
+
+    Parameters
+    ----------
+    p, errors : list of float
+        The parameters, and at least as many errors; what follows those is not read.
+
+    Returns
+    -------
+    values, errors : dict
+        With the slope gamma = 2 of an isothermal lens.
+    """
+    values, spread = {}, {}
+    for name, value, error in zip(LENS + SOURCE + LIGHT, p, errors, strict=False):
+        if name.startswith("log_"):
+            name, value = name.removeprefix("log_"), math.exp(value)
+            error *= value
+        values[name], spread[name] = value, error
+        if name == "theta_E":
+            values["gamma"], spread["gamma"] = 2.0, 0.0
+    return values, spread
+
+
+def at_bound(p, lower, upper, names):
+    """Which of the first parameters, called `names`, ended at a bound; the logarithm is not part of a name."""
+    near = torch.minimum(p - lower, upper - p) < NEAR
+    return [name.removeprefix("log_") for name, ended in zip(names, near.tolist(), strict=False) if ended]

@@ -1,20 +1,82 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""From a user's own low-resolution images to batches that a network learns from."""
+"""A network learns from a user's own low-resolution images."""
 
 import warnings
 
 import numpy as np
 import torch
 
+from lensing_sr._stack import group_alike, stack
 from lensing_sr.errors import InputError, LensingSRWarning
+from lensing_sr.losses import build_loss
+from lensing_sr.training import Trainer, WarmupCosine
+from lensing_sr.training.bank import fit_images
 from lensing_sr.training.data import ImageBatches
+from lensing_sr.training.fine_tuning import fine_tune
 
-__all__ = ["SMALLEST", "training_images"]
+__all__ = ["SMALLEST", "train_deflection", "train_estimator", "training_images"]
+
+#: What a network of the reference method minimises by default.
+LOSS = {"likelihood": {"log": True}, "variation": {"weight": 0.1}}
+#: Images fitted at once.
+BATCH = 64
 
 #: Pixels a side that the images must have in common about their lenses.
 SMALLEST = 16
 #: Fraction by which pixel scales may differ and still be one.
 SAME_SCALE = 1e-3
+
+
+def train_deflection(
+    network, images, prepared, *, loss, folder, device, pixel_centres, epochs, batch_size, rate, validation, augment,
+    seed, progress,
+):  # fmt: skip
+    """Train a network of the reference method; arguments as in `LensingSuperResolver.train`. Returns the `History`."""
+    batches = training_images(
+        images, prepared, batch_size=batch_size, seed=seed, augment=augment, pixel_centres=pixel_centres
+    )
+    training, held = batches.split(1.0 - validation)
+    if loss is None or isinstance(loss, dict):
+        loss = build_loss(LOSS if loss is None else loss)
+    criterion = "likelihood" if "likelihood" in loss.terms else "total"
+    trainer = Trainer(
+        network, loss, training, held, epochs=epochs, rate=WarmupCosine(rate), clip=1.0, criterion=criterion, seed=seed,
+        device=device, folder=folder, progress=progress,
+    )  # fmt: skip
+    return trainer.run()
+
+
+def train_estimator(
+    network, images, prepared, *, lens_light, dtype, epochs, batch_size, rate, validation, augment, seed, progress
+):
+    """Train a lens estimator by the fits of the images; arguments as in `LensingSuperResolver.train`.
+
+    Raises
+    ------
+    lensing_sr.errors.InputError
+        If there are fewer than two images.
+    """
+    if len(images) < 2:
+        raise InputError("images", "must be two at least, one to train with and one to validate", len(images))
+    device, dtype = next(network.parameters()).device, dtype or torch.float32
+    shards = []
+    for members in group_alike(images, prepared, BATCH):
+        batch = stack([images[i] for i in members], [prepared[i] for i in members], device=device, dtype=dtype)
+        shining = prepared[members[0]].lens_visible if lens_light is None else lens_light
+        shards.append(
+            fit_images(
+                batch.observation, centre=batch.centre, lens_light=shining, correlation=batch.correlation,
+                psf_fwhm=batch.psf_fwhm, network=network,
+            )  # fmt: skip
+        )
+    bank = {key: torch.cat([shard[key] for shard in shards]) for key in shards[0]}
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    held = max(1, round(validation * len(images)))
+    parts = [{key: values[part] for key, values in bank.items()} for part in (order[held:], order[:held])]
+    return fine_tune(
+        network, parts[:1], parts[1:], epochs=epochs, batch_size=batch_size, rate=rate, seed=seed, augment=augment,
+        progress=progress,
+    )  # fmt: skip
 
 
 def training_images(images, prepared, *, batch_size, seed, augment, pixel_centres):

@@ -8,6 +8,7 @@ import torch
 
 from lensing_sr.errors import InputError
 from lensing_sr.networks.deflection_network import DeflectionNetwork
+from lensing_sr.networks.lens_estimator import LensEstimator
 from lensing_sr.networks.registry import FOLDER, REGISTRY
 from lensing_sr.networks.weights import file_sha256, load_network, save_network
 
@@ -19,12 +20,12 @@ class ChosenNetwork:
 
     Parameters
     ----------
-    network : str, path or DeflectionNetwork
+    network : str, path, DeflectionNetwork or LensEstimator
         What a user gave.
 
     Attributes
     ----------
-    module : DeflectionNetwork
+    module : DeflectionNetwork or LensEstimator
         The network.
     name : str
         That of the package, else the file's without its ending, else "unnamed".
@@ -34,23 +35,29 @@ class ChosenNetwork:
     Raises
     ------
     lensing_sr.errors.InputError
-        If there is no such network, or it predicts no deflection.
+        If there is no such network, or it predicts neither deflection nor lens.
     """
 
     def __init__(self, network):
         self._metadata = {}
-        if isinstance(network, DeflectionNetwork):
+        if isinstance(network, DeflectionNetwork | LensEstimator):
             self.module, self.name, self.sha256 = network, "unnamed", ""
             return
         if not isinstance(network, str | os.PathLike):
-            rule = "must be a name, a file of weights, or a DeflectionNetwork"
+            rule = "must be a name, a file of weights, a DeflectionNetwork or a LensEstimator"
             raise InputError("network", rule, type(network).__name__)
         self.module = load_network(network)
-        if not isinstance(self.module, DeflectionNetwork):
-            raise InputError("network", "must predict a deflection", f"{network}, a {type(self.module).__name__}")
+        if not isinstance(self.module, DeflectionNetwork | LensEstimator):
+            rule = "must predict a deflection, or lens and source"
+            raise InputError("network", rule, f"{network}, a {type(self.module).__name__}")
         known = REGISTRY.get(str(network))
         self.name = str(network) if known else Path(network).stem
         self.sha256 = file_sha256(FOLDER / known.file if known else network)
+
+    @property
+    def estimates(self):
+        """Whether it estimates lens and source; otherwise it predicts a deflection field."""
+        return isinstance(self.module, LensEstimator)
 
     def on(self, device):
         """The network on a device, ready to predict."""

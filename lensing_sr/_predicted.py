@@ -15,7 +15,7 @@ from lensing_sr.losses.observed import Deflection
 from lensing_sr.losses.sersic_fit import SersicFit, SersicProblem, sersic_light
 from lensing_sr.networks.symmetry import average_symmetries
 from lensing_sr.quality import judge
-from lensing_sr.solvers.linear import nonnegative_least_squares
+from lensing_sr.solvers.linear import weighted_amplitudes
 
 __all__ = ["Predicted"]
 
@@ -191,10 +191,7 @@ class Predicted(Explanation):
         formation, weight = observation.formation(self.supersampling), observation.weight
         arcs = self._rendered(self._mean, self._sersic, formation, self._all, torch.zeros_like(self._shift))[:, 0]
         columns = torch.stack([arcs, torch.ones_like(arcs)], dim=1)
-        weighted = (columns * weight[:, None]).flatten(2).double()
-        target = (observation.data * weight).flatten(1).double()
-        gram, rhs = weighted @ weighted.mT, (weighted @ target[:, :, None])[:, :, 0]
-        factors, _ = nonnegative_least_squares(gram, rhs, torch.tensor([False, True], device=gram.device))
+        factors = weighted_amplitudes(columns, observation.data, weight, free=(False, True))
         factor, self._sky = factors.to(arcs).unbind(1)
         self._sersic = SersicFit(self._sersic.parameters, self._sersic.amplitude * factor)
         self._arcs = arcs * factor[:, None, None]

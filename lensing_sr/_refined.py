@@ -1,21 +1,20 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """Images explained by a fit that goes as far as the evidence: pixel source, potential correction, perturbers."""
 
-import math
 from functools import cached_property
 
 import torch
 
 from lensing_sr._explanation import Verdict, misfit
-from lensing_sr._fitted import Fitted
+from lensing_sr._fitted import Fitted, at_bound, named
 from lensing_sr.fit.joint import Problem
-from lensing_sr.fit.lens_fit import tempered
+from lensing_sr.fit.coarse import tempered
 from lensing_sr.fit.mass_maps import mass_maps, point_masses
 from lensing_sr.fit.nearest_sersic import nearest_sersic
 from lensing_sr.fit.posterior import Posterior
 from lensing_sr.fit.refinement import Settings, refine
 from lensing_sr.fit.rendering import render
-from lensing_sr.forward.model import LENS, LIGHT, SOURCE
+from lensing_sr.forward.model import LENS
 from lensing_sr.forward.scene import Scene, mean_radial_correction
 from lensing_sr.quality import WEAK_EVIDENCE, judge
 
@@ -33,6 +32,8 @@ class Refined(Fitted):
         Whether to model the lens galaxy's light.
     supersampling : "auto" or int
         As in `LensingSuperResolver`.
+    network : lensing_sr.networks.lens_estimator.LensEstimator, optional
+        Tells where to start.
     settings : lensing_sr.fit.refinement.Settings
         What may be tried.
 
@@ -42,8 +43,8 @@ class Refined(Fitted):
         What was tried on each image.
     """
 
-    def __init__(self, batch, *, lens_light, supersampling, settings=Settings()):
-        super().__init__(batch, lens_light=lens_light, supersampling=supersampling)
+    def __init__(self, batch, *, lens_light, supersampling, network=None, settings=Settings()):
+        super().__init__(batch, lens_light=lens_light, supersampling=supersampling, network=network)
         self._shifts = batch.shift.tolist()
         self.refinements = [self._refine(i, settings) for i in range(len(batch.observation))]
         self._scenes = [
@@ -136,17 +137,9 @@ class Refined(Fitted):
         scene = self._scenes[i]
         if scene is None:
             return super().values(i)
-        values, errors = {}, {}
-        spread = self._posteriors[i].errors.tolist()
         p, amplitude = self._nearest[i]
-        for name, value, error in zip(LENS + SOURCE + LIGHT, p.tolist(), spread, strict=False):
-            if name.startswith("log_"):
-                name, value = name.removeprefix("log_"), math.exp(value)
-                error *= value
-            values[name], errors[name] = value, error
-            if name == "theta_E":
-                values[name] += mean_radial_correction(scene)
-                values["gamma"], errors["gamma"] = 2.0, 0.0
+        values, errors = named(p.tolist(), self._posteriors[i].errors.tolist())
+        values["theta_E"] += mean_radial_correction(scene)
         values["amplitude"], errors["amplitude"] = amplitude, self._posteriors[i].amplitude_error
         return values, errors
 
@@ -192,16 +185,12 @@ class Refined(Fitted):
         arcs = model - problem.image(light)
         arcs = torch.where(problem.weight > 0, arcs, torch.zeros_like(arcs))
         missed = misfit(data, model, arcs, problem.weight.double())
-        p, priors = found.scene.p, fit.priors
-        at_bound = [
-            name.removeprefix("log_")
-            for j, name in enumerate(LENS)
-            if float(p[j] - priors.lower[i, j]) < 1e-3 or float(priors.upper[i, j] - p[j]) < 1e-3
-        ]
+        p = found.scene.p
+        ended = at_bound(p, fit.priors.lower[i], fit.priors.upper[i], LENS)
         evidence = float(fit.evidence[i])
         # the source decided between the minima: no rivals are left
         flags = judge(
-            values, arc_chi2=missed.arc_chi2, missed=missed.missed, evidence=evidence, at_bound=at_bound, rivals=[],
+            values, arc_chi2=missed.arc_chi2, missed=missed.missed, evidence=evidence, at_bound=ended, rivals=[],
             magnification=self._magnification(found.scene, values, arcs),
         )  # fmt: skip
         weight = observation.weight[i].double()

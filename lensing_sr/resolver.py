@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from lensing_sr._assembly import assemble
+from lensing_sr._estimated import Estimated
 from lensing_sr._fitted import Fitted
 from lensing_sr._network import ChosenNetwork
 from lensing_sr._predicted import Predicted
@@ -19,7 +20,6 @@ from lensing_sr.fit.refinement import Settings
 from lensing_sr.geometry.wcs import check_scale
 from lensing_sr.image.lens_image import LensImage
 from lensing_sr.image.prepare import prepare
-from lensing_sr.networks.registry import REGISTRY
 from lensing_sr.utils._checks import check_choice
 from lensing_sr.utils._progress import progress as progress_bar
 from lensing_sr.utils._repr import make_repr
@@ -29,32 +29,34 @@ __all__ = ["LensingSuperResolver"]
 
 log = logging.getLogger("lensing_sr")
 
+#: The network that looks at images unless another is named.
+ESTIMATOR = "lens-estimator"
 #: Images fitted at once, at most: more would not be faster, only larger.
 BATCH = 64
 #: Beyond this scale every fine pixel is interpolation.
 LARGEST_SCALE = 16
-#: What `LensingSuperResolver.train` minimises by default.
-LOSS = {"likelihood": {"log": True}, "variation": {"weight": 0.1}}
 
 
 class LensingSuperResolver:
     r"""Super-resolve images of galaxy-galaxy strong lenses with the physics of lensing.
 
-    The forward model :math:`d = B\,P\,[S(\theta - \alpha) + G(\theta)] + n` is fitted to the image as it is; the fitted
-    lens and source are seen through the same optics at the finer scale, and what the model could not explain comes
-    back from the residual as far as it is significant.
+    A network looks at the image and tells where to start; then the forward model
+    :math:`d = B\,P\,[S(\theta - \alpha) + G(\theta)] + n` is fitted to the image as it is; the fitted lens and source
+    are seen through the same optics at the finer scale, and what the model could not explain comes back from the
+    residual as far as it is significant.
 
     Parameters
     ----------
     scale : float
         Input pixels over output pixels along one axis, 1 to 16; need not be whole.
     method : {"auto", "fit", "network"}
-        How the deflection is found: by a fit of lens and source, or predicted by a network of the reference method
-        (which sees no lens light and was trained on one kind of image: heed the flags).  "auto" is "network" where a
-        network is given, else "fit".
-    network : str, path or `~lensing_sr.networks.DeflectionNetwork`, optional
-        Which network: a name, as "residual-cnn-model3", a file of weights, or the network itself; needed for
-        ``method="network"``.
+        How the deflection is found.  "auto": a fit of lens and source that a network starts.  "fit": the same from a
+        coarse search, without a network.  "network": by a network alone, in milliseconds; the default one estimates
+        lens and source, those of the reference method predict a deflection field (they see no lens light and were
+        trained on one kind of image: heed the flags).  "auto" with one of the latter is "network".
+    network : str, path, `~lensing_sr.networks.DeflectionNetwork` or `~lensing_sr.networks.LensEstimator`, optional
+        Which network: a name, as "residual-cnn-model3", a file of weights, or the network itself; "lens-estimator" by
+        default.
     lens_light : "auto" or bool
         Whether the lens galaxy's light is in the image; "auto" models it where a galaxy
         is seen at the centre.
@@ -109,7 +111,6 @@ class LensingSuperResolver:
             raise InputError("scale", f"must lie between 1 and {LARGEST_SCALE}", scale, "resample the result for more")
         check_choice(method, ("auto", "fit", "network"), "method")
         self._chosen = None if network is None else ChosenNetwork(network)
-        _check_method(method, network, lens_light)
         if not (isinstance(lens_light, bool) or lens_light == "auto"):
             raise InputError("lens_light", "must be 'auto', True or False", repr(lens_light))
         whole = isinstance(supersampling, int | np.integer) and not isinstance(supersampling, bool)
@@ -119,6 +120,9 @@ class LensingSuperResolver:
         if not (potential is False or potential == "auto"):
             raise InputError("potential", "must be 'auto' or False", repr(potential))
         self.method, self.lens_light, self.supersampling = method, lens_light, supersampling
+        if self._predicts and lens_light is True:
+            rule = "must be 'auto' or False where a network predicts the deflection"
+            raise InputError("lens_light", rule, True, "it sees arcs alone: subtract the lens, or use method='fit'")
         self.source, self.potential = source, potential
         self.target_psf, self.device, self.dtype, self.seed = target_psf, device, dtype, seed
 
@@ -131,15 +135,16 @@ class LensingSuperResolver:
         return make_repr(self, {name: network if name == "network" else getattr(self, name) for name in names})
 
     @classmethod
-    def from_pretrained(cls, network, **settings):
-        """Make a resolver that predicts by a trained network.
+    def from_pretrained(cls, network=ESTIMATOR, **settings):
+        """Make a resolver with a trained network.
 
         Parameters
         ----------
         network : str or path
             A name, as "residual-cnn-model3", or a file that `save` wrote.
         **settings
-            Of the class, but for ``method``.
+            Of the class; ``method`` is "auto" unless given: a fit that the network starts, or the network alone where
+            it predicts a deflection.
 
         Returns
         -------
@@ -148,19 +153,27 @@ class LensingSuperResolver:
         Examples
         --------
         >>> from lensing_sr import LensingSuperResolver
-        >>> LensingSuperResolver.from_pretrained("residual-cnn-model3", scale=3).method
-        'network'
+        >>> LensingSuperResolver.from_pretrained("residual-cnn-model3", scale=3).network.settings["network"]
+        'residual-cnn'
         """
-        return cls(method="network", network=network, **settings)
+        return cls(network=network, **settings)
 
     @property
     def network(self):
-        """The `~lensing_sr.networks.DeflectionNetwork`, or None."""
-        return None if self._chosen is None else self._chosen.module
+        """The `~lensing_sr.networks.DeflectionNetwork` or `~lensing_sr.networks.LensEstimator`, or None."""
+        return None if self._looks is None else self._looks.module
+
+    @property
+    def _looks(self):
+        """The network in use, loaded when it is first needed."""
+        if self.method != "fit" and self._chosen is None:
+            self._chosen = ChosenNetwork(ESTIMATOR)
+        return self._chosen if self.method != "fit" else None
 
     @property
     def _predicts(self):
-        return self._chosen is not None and self.method != "fit"
+        """Whether a network predicts a deflection field."""
+        return self.method != "fit" and self._chosen is not None and not self._chosen.estimates
 
     def super_resolve(self, image, **how_to_read):
         """Super-resolve one image.
@@ -201,6 +214,7 @@ class LensingSuperResolver:
         list of SuperResolution
             In the order of the images.
         """
+        _ = self._looks  # a network is loaded once, which is no image's time
         started = time.perf_counter()
         images = [LensImage.read(image, **how_to_read) for image in images]
         prepared = [prepare(image, lens_light=self.lens_light) for image in images]
@@ -272,14 +286,16 @@ class LensingSuperResolver:
         """Train the network on low-resolution images, without anything else: the lens equation is the teacher.
 
         The network goes on learning from where it is; make an untrained one with `lensing_sr.networks.build_network`.
-        The images are cut alike about their lenses, the sky is subtracted, and each is explained by its predicted
-        deflection, a Sersic source and its own optics; how well it is, in the images that were set aside, says which
-        epoch was best.
+        A lens estimator learns from the fits of the images, which it starts.  A network of the reference method sees
+        images cut alike about their lenses, the sky subtracted, and each is explained by its predicted deflection, a
+        Sersic source and its own optics.  How well that does, in the images that were set aside, says which epoch was
+        best.
 
         Parameters
         ----------
         images : sequence
-            As for `super_resolve_many`, of one pixel scale and without light of the lens galaxies.
+            As for `super_resolve_many`; for a network of the reference method of one pixel scale and without light of
+            the lens galaxies.
         epochs : int
             Times that all images are gone through.
         batch_size : int
@@ -290,7 +306,7 @@ class LensingSuperResolver:
             Share of the images that are set aside.
         loss : dict or `~lensing_sr.losses.LensingLoss`, optional
             Terms and weights as `lensing_sr.losses.build_loss` takes them; by default the log-likelihood, with a little
-            variation density.
+            variation density.  Not for a lens estimator, nor is `folder`.
         augment : bool
             Whether batches are turned and mirrored at random.
         folder : path, optional
@@ -313,28 +329,32 @@ class LensingSuperResolver:
             If no loss is finite.
         """
         # a user who does not train need not wait for the simulators and the trainer to load
-        from lensing_sr._learning import training_images
-        from lensing_sr.losses import build_loss
-        from lensing_sr.training import Trainer, WarmupCosine
+        from lensing_sr._learning import train_deflection, train_estimator
 
-        if self._chosen is None:
-            raise InputError("network", "must be given for train", None, "name one, or make one by build_network")
+        if self._looks is None:
+            raise InputError("method", "must not be 'fit' for train", repr(self.method), "a fit has nothing to learn")
         images = [LensImage.read(image, **how_to_read) for image in images]
         prepared = [prepare(image, lens_light=self.lens_light) for image in images]
-        batches = training_images(
-            images, prepared, batch_size=batch_size, seed=self.seed, augment=augment,
-            pixel_centres=self.supersampling == 1,
-        )  # fmt: skip
-        training, held = batches.split(1.0 - validation)
-        if loss is None or isinstance(loss, dict):
-            loss = build_loss(LOSS if loss is None else loss)
-        criterion = "likelihood" if "likelihood" in loss.terms else "total"
-        trainer = Trainer(
-            self._chosen.module, loss, training, held, epochs=epochs, rate=WarmupCosine(rate), clip=1.0,
-            criterion=criterion, seed=self.seed, device=self._torch_device(), folder=folder, progress=progress,
-        )  # fmt: skip
-        history = trainer.run()
-        self._chosen.trained(history)
+        settings = {
+            "epochs": epochs, "batch_size": batch_size, "rate": rate, "validation": validation, "augment": augment,
+            "seed": self.seed, "progress": progress,
+        }  # fmt: skip
+        device = self._torch_device()
+        if self._looks.estimates:
+            for name, value in (("loss", loss), ("folder", folder)):
+                if value is not None:
+                    raise InputError(name, "has no use for a lens estimator, whose teacher is the fit", repr(value))
+            lens_light = None if self.lens_light == "auto" else self.lens_light
+            history = train_estimator(
+                self._looks.on(device), images, prepared, lens_light=lens_light, dtype=self.dtype, **settings
+            )
+        else:
+            centres = self.supersampling == 1
+            history = train_deflection(
+                self._looks.module, images, prepared, loss=loss, folder=folder, device=device, pixel_centres=centres,
+                **settings,
+            )  # fmt: skip
+        self._looks.trained(history)
         return history
 
     def save(self, path):
@@ -352,24 +372,29 @@ class LensingSuperResolver:
         lensing_sr.errors.OutputError
             If the file cannot be written.
         """
-        if self._chosen is None:
-            raise InputError("network", "must be given for save", None, "a fit has no weights")
-        self._chosen.save(path)
+        if self._looks is None:
+            raise InputError("method", "must not be 'fit' for save", repr(self.method), "a fit has no weights")
+        self._looks.save(path)
 
     def _explain(self, lens_light):
         """The method, as `assemble` takes it."""
         settings = {"lens_light": lens_light, "supersampling": self.supersampling}
+        if self._looks is not None:
+            settings["network"] = self._looks.on(self._torch_device())
         if self._predicts:
-            return partial(Predicted, network=self._chosen.on(self._torch_device()), **settings)
+            return partial(Predicted, **settings)
+        if self.method == "network":
+            return partial(Estimated, **settings)
         if self.source == "sersic" and not self.potential:
             return partial(Fitted, **settings)
         return partial(Refined, settings=Settings(source=self.source, potential=self.potential), **settings)
 
     def _provenance(self):
         """What the header says of the method."""
-        if self._predicts:
-            return {"method": "network", "network": self._chosen.name, "weights_sha256": self._chosen.sha256}
-        return {"method": "fit", "network": "", "weights_sha256": ""}
+        if self._looks is None:
+            return {"method": "fit", "network": "", "weights_sha256": ""}
+        method = "network" if self._predicts or self.method == "network" else "fit"
+        return {"method": method, "network": self._looks.name, "weights_sha256": self._looks.sha256}
 
     def _torch_device(self):
         import torch
@@ -383,13 +408,3 @@ class LensingSuperResolver:
         if device.type == "cuda" and not torch.cuda.is_available():
             raise InputError("device", "must be there", "'cuda', but torch sees no CUDA device", "use 'cpu' or 'auto'")
         return device
-
-
-def _check_method(method, network, lens_light):
-    """Raise where method, network and lens light do not go together."""
-    if method == "network" and network is None:
-        names = ", ".join(sorted(REGISTRY))
-        raise InputError("network", "must be given for method='network'", None, f"say which one: {names}, or a file")
-    if network is not None and method != "fit" and lens_light is True:
-        rule = "must be 'auto' or False where a network predicts"
-        raise InputError("lens_light", rule, True, "networks see arcs alone: subtract the lens, or use method='fit'")

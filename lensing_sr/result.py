@@ -394,6 +394,4 @@ class SuperResolution(HasSubstructure):
             title=lens_title(self.meta.get("name"), values["theta_E"], error, quality.chi2, self.scale, quality.flags),
             warning=f"flags: {', '.join(quality.flags)}" if quality.flags else "",
         )
-        if path is not None:
-            save_figure(figure, path, overwrite)
-        return figure
+        return save_figure(figure, path, overwrite)

@@ -189,10 +189,7 @@ class Validation:
 
         if self.images is None:
             raise InputError("validation", "must have its images to be drawn", None, "validate the image again")
-        figure = validation_figure(self.images, self.best, self.verdict)
-        if path is not None:
-            save_figure(figure, path, overwrite)
-        return figure
+        return save_figure(validation_figure(self.images, self.best, self.verdict), path, overwrite)
 
 
 def withheld_mask(data, sigma, mask, grid, centre, theta_E):

@@ -14,6 +14,8 @@ def table():
     for name, entry in REGISTRY.items():
         path = FOLDER / entry.file
         made = read_metadata(path)["metadata"]
+        if "likelihood" not in made:  # the lens estimator predicts no deflection and has a page of its own
+            continue
         cells = (made["title"], f"{made['passes']}", f"{made['likelihood']:.2f}", f"{path.stat().st_size / 1e6:.1f} MB")
         lines += [f"    * - ``{name}``", *(f"      - {cell}" for cell in cells)]
     lines += ["", "*Passes* counts images shown, each time anew; *ln chi-square* is the mean logarithm of the reduced"]

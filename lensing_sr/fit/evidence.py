@@ -52,8 +52,9 @@ def lens_evidence(objective, coarse, coarse_weight, priors, best, iterations):
     """
     images = torch.arange(len(best), device=best.device)
     start = best.clone()
+    # without deflection its centre and shape mean nothing; equal ones let all images share the scan's templates
     start[:, 0] = NO_LENS
-    start[:, 5:7] = 0.0
+    start[:, 1 : len(LENS)] = 0.0
     rival = priors.frozen(start, LENS)
     rival.width = rival.width.clone()
     rival.width[:, : len(LENS)] = math.inf

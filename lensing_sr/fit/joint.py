@@ -5,15 +5,18 @@ The rows are divided by the noise and hold the unmasked pixels alone.  One image
 taken one by one.
 """
 
+import math
+
 import torch
 
 from lensing_sr.forward.model import lens_light, lens_light_jacobian, ray_jacobian, source_light
+from lensing_sr.forward.patches import Patches
 from lensing_sr.forward.scene import by_mass
 
 __all__ = ["Problem"]
 
-#: Images blurred at once: small enough for memory to be reused.
-CHUNK = 128
+#: Numbers of the largest arrays of what is done at once: small enough for memory to be reused.
+CHUNK = 2_000_000
 
 
 class Problem:
@@ -35,8 +38,6 @@ class Problem:
         self.used = (weight > 0).flatten().nonzero()[:, 0]
         self.target = (data * weight).flatten()[self.used].double()
         self._weight = weight.flatten()[self.used]
-        #: memory for the largest arrays, which are needed again and again
-        self._scratch = {}
 
     def rows(self, images):
         """Images ``(k, rows, columns)`` as weighted rows ``(k, pixels)``."""
@@ -67,8 +68,20 @@ class Problem:
         alpha_x, alpha_y = scene.deflection(x, y)
         return x - alpha_x, y - alpha_y
 
-    def _blur(self, columns, shape):
-        return torch.cat([self.formation.blur(part.view(-1, *shape)) for part in columns.split(CHUNK)])
+    def _by_potential(self, potential, slope_x, slope_y):
+        """Rows of the derivatives by the coefficients of a potential, ``(size**2, pixels)``."""
+        x, y = self.formation.positions
+        patches = Patches(self.formation, *potential.nodes(), potential.extent)
+        count, step = potential.size**2, max(1, CHUNK // math.prod(patches.shape))
+        # the last one collects what lies beyond the field
+        images = x.new_zeros(count, self.weight.numel() + 1)
+        for k in range(0, count, step):
+            part = slice(k, k + step)
+            row, column = (index[part] for index in patches.samples)
+            slopes = (slope[row, column] for slope in (slope_x, slope_y))
+            light = potential.light_changes(*slopes, x[row, column], y[row, column], part)
+            images[part].scatter_(1, patches.pixels[part], patches.observe(light, part))
+        return self.rows(images[:, :-1])
 
     def _rays(self, scene):
         x, y = self.formation.positions
@@ -98,17 +111,13 @@ class Problem:
             light = lens_light(p, x, y, self.widths)
             fluxes = scene.amplitudes[None, 1:-1].to(x)
             rows += list(lens_light_jacobian(p, x, y, self.widths, light, fluxes)[0])
-        images = [self.formation.observe(torch.stack(rows))]
-        shape, index, share = self.formation.cells
+        parts = [self.rows(self.formation.observe(torch.stack(rows)))]
         if scene.q is not None:
-            columns = scene.potential.image_columns(
-                slope_x * share, slope_y * share, x, y, index, shape[0] * shape[1]
-            )
-            images.append(self._blur(columns, shape))
+            parts.append(self._by_potential(scene.potential, slope_x, slope_y))
         if len(scene.perturbers):
             rows = [row for mass in scene.perturbers.tolist() for row in by_mass(mass, x, y, slope_x, slope_y)]
-            images.append(self.formation.observe(torch.stack(rows)))
-        return self.rows(torch.cat(images)).double()
+            parts.append(self.rows(self.formation.observe(torch.stack(rows))))
+        return torch.cat(parts).double()
 
     def slopes(self, scene):
         """Slope of the whole source where the rays of the samples land, (by x, by y), flux per arcsec^3."""
@@ -135,16 +144,14 @@ class Problem:
         inside = tuple(slice(k, k + n) for k, n in zip(first, part.x.shape, strict=True))
         shape, index, share = part.cells
         taps = grid.taps(beta_x[inside], beta_y[inside])
-        columns = taps.columns([(share, 0, 0)], index, shape[0] * shape[1], self._scratch)
         at = [self.used // self.shape[1] - window[0].start, self.used % self.shape[1] - window[1].start]
         lit = torch.stack([(0 <= k) & (k < n) for k, n in zip(at, part.shape, strict=True)]).all(dim=0).nonzero()[:, 0]
         place = (at[0] * part.shape[1] + at[1])[lit]
         weight = self._weight[lit]
-        seen = torch.empty(len(columns), len(lit), dtype=weight.dtype, device=weight.device)
-        for k in range(0, len(columns), CHUNK):
-            images = part.blur(columns[k : k + CHUNK].view(-1, *shape)).flatten(1)
-            torch.mul(images[:, place], weight, out=seen[k : k + CHUNK])
-        return seen, lit
+        seen = torch.empty(grid.size, grid.size, len(lit), dtype=weight.dtype, device=weight.device)
+        for k, columns in enumerate(taps.column_rows([(share, 0, 0)], index, shape[0] * shape[1])):
+            torch.mul(part.blur(columns.view(-1, *shape)).flatten(1)[:, place], weight, out=seen[k])
+        return seen.flatten(0, 1), lit
 
     def _window(self, hit):
         """Smallest block of detector pixels that sees all samples marked in `hit`, as slices."""

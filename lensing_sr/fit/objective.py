@@ -10,6 +10,7 @@ light and the sky as columns; the best c >= 0 (sky free) follow exactly.  What i
 Derivatives are Kaufman's (1975): the columns' derivatives at the best c, projected off the active columns.
 """
 
+import copy
 from typing import NamedTuple
 
 import torch
@@ -108,6 +109,7 @@ class Objective:
         self.prior_mean, self.prior_precision = prior_mean, prior_width**-2
         self.widths = None if widths is None else widths.to(data)
         self.source = source
+        self.held = None
         self.n_light = 0 if widths is None else 2 * len(widths)
         n_columns = int(source) + self.n_light + 1
         self.free = torch.zeros(n_columns, dtype=torch.bool, device=data.device)
@@ -118,9 +120,35 @@ class Objective:
         prior = self.prior_mean, self.prior_precision**-0.5
         return Objective(self.data, self.weight, self.formation, *prior, widths=self.widths, source=False)
 
+    def select(self, index):
+        """Return the objective of some images."""
+        part = copy.copy(self)
+        part.formation = self.formation.select(index)
+        part.data, part.weight, part.scaled = self.data[index], self.weight[index], self.scaled[index]
+        part.prior_mean, part.prior_precision = self.prior_mean[index], self.prior_precision[index]
+        part.held = None if self.held is None else self.held[index]
+        return part
+
+    def holding_light(self, p):
+        """Return the same objective with the lens light's shapes held where `p`, ``(images, n)``, has them.
+
+        Their images are computed once, so that an evaluation costs those of the source alone; the amplitudes stay free.
+        """
+        if not self.n_light:
+            return self
+        held = copy.copy(self)
+        light = [self._light_images(p[part], part) for part in self._chunks(len(p))]
+        held.held = torch.cat(light)
+        return held
+
+    def _light_images(self, p, part):
+        images = torch.arange(len(self.data), device=p.device)[part]
+        formation = self.formation.select(images)
+        return formation.observe(lens_light(p.to(self.data), *formation.positions, self.widths))
+
     def _chunks(self, count):
         x, _ = self.formation.positions
-        largest = x.numel() * (N_MACRO + self.n_light)
+        largest = x.numel() * (N_MACRO + (self.n_light if self.held is None else 1))
         size = max(1, CHUNK // largest)
         return [slice(i, i + size) for i in range(0, count, size)]
 
@@ -165,7 +193,7 @@ class Objective:
         derivatives = []
         if self.source:
             derivatives.append(jacobian * amplitudes[:, :1, None, None].to(p))
-        if self.n_light:
+        if self.n_light and self.held is None:
             fluxes = amplitudes[:, int(self.source) : int(self.source) + self.n_light].to(p)
             derivatives.append(lens_light_jacobian(p, x, y, self.widths, light, fluxes))
         return formation.observe(torch.cat(derivatives, dim=1))
@@ -177,7 +205,11 @@ class Objective:
     def _state(self, p, images):
         weight = self.weight[images]
         ones = torch.ones_like(weight)[:, None]
-        if self.source or self.n_light:
+        if self.held is not None:
+            formation, light = self.formation.select(images), None
+            source, jacobian = lensed_source_jacobian(p, *formation.positions)
+            columns = torch.cat([formation.observe(source[:, None]), self.held[images], ones], dim=1)
+        elif self.source or self.n_light:
             columns, light, jacobian = self.light_columns(p, self.formation.select(images))
             columns = torch.cat([columns, ones], dim=1)
         else:
@@ -205,6 +237,10 @@ class Objective:
         cross = (state.weighted @ derivatives.transpose(1, 2)) * state.passive[:, :, None]
         projected = torch.linalg.solve(state.active_gram(), cross)
         curvature = derivatives @ derivatives.transpose(1, 2) - cross.transpose(1, 2) @ projected
+        held = p.shape[1] - gradient.shape[1]
+        if held:
+            gradient = torch.nn.functional.pad(gradient, (0, held))
+            curvature = torch.nn.functional.pad(curvature, (0, held, 0, held))
         return (state.left * state.left).sum(dim=1), gradient, curvature
 
     def joint_curvature(self, p, owner):

@@ -17,7 +17,7 @@ import torch
 
 from lensing_sr.forward.convolve import fast_length
 from lensing_sr.forward.scene import by_mass
-from lensing_sr.solvers.linear import RIDGE
+from lensing_sr.solvers.linear import scaled_cholesky
 
 __all__ = ["OCCAM", "Scores", "find_perturbers", "restrained", "score_places", "strength_precision"]
 
@@ -223,11 +223,7 @@ class _Others:
         held = torch.block_diag(model.precision, inversion.gram - linear @ linear.T)
         pull = rows @ inversion.residual
         pull[: len(derivatives)] -= model.precision @ model.offset(scene)
-        normal = rows @ rows.T + held
-        scale = normal.diagonal().clamp_min(1e-300).rsqrt()
-        normal = normal * scale[:, None] * scale
-        normal = normal + RIDGE * torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
-        factor = torch.linalg.cholesky(normal)
+        factor, scale = scaled_cholesky(rows @ rows.T + held)
         self.rows = torch.linalg.solve_triangular(factor, rows * scale[:, None], upper=False)
         left = torch.linalg.solve_triangular(factor, (scale * pull)[:, None], upper=False)[:, 0]
         self.residual = inversion.residual - left @ self.rows

@@ -13,7 +13,7 @@ import torch
 from lensing_sr.fit.source_inversion import sersic_at_nodes
 from lensing_sr.forward.model import lens_light, lens_light_jacobian, ray_jacobian, source_jacobian
 from lensing_sr.forward.scene import by_mass
-from lensing_sr.solvers.linear import RIDGE
+from lensing_sr.solvers.linear import RIDGE, scaled_cholesky
 
 __all__ = ["Posterior"]
 
@@ -45,11 +45,8 @@ class Posterior:
         scene, inversion, problem = refinement.scene, refinement.inversion, refinement.problem
         derivatives = problem.derivatives(scene)
         inside, precision = inversion.inside, inversion.joint(derivatives, refinement.precision)
-        scale = precision.diagonal().clamp_min(1e-300).rsqrt()
-        precision = precision * scale[:, None] * scale
         # what the data leave open is as wide as rounding allows
-        precision = precision + 100.0 * RIDGE * torch.eye(len(precision), dtype=precision.dtype, device=scale.device)
-        factor = torch.linalg.cholesky(precision)
+        factor, scale = scaled_cholesky(precision, 100.0 * RIDGE)
         noise = torch.randn(len(scale), DRAWS, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
         drawn = torch.linalg.solve_triangular(factor.T, noise.to(scale.device), upper=True) * scale[:, None]
         bent = len(scene.vector())

@@ -42,6 +42,10 @@ class Priors:
     def __init__(self, mean, width, lower, upper):
         self.mean, self.width, self.lower, self.upper = mean, width, lower, upper
 
+    def select(self, index):
+        """Return the priors of some images."""
+        return Priors(self.mean[index], self.width[index], self.lower[index], self.upper[index])
+
     def frozen(self, parameters, names):
         """Return these priors with some parameters (by `names`) held at their values in `parameters`."""
         order = LENS + SOURCE + LIGHT

@@ -20,7 +20,7 @@ from lensing_sr.fit.perturbers import find_perturbers, restrained, strength_prec
 from lensing_sr.fit.potential import choose_potential
 from lensing_sr.fit.source_inversion import Inversion, SourcePrior, choose_prior, invert, source_region
 from lensing_sr.forward.scene import Scene
-from lensing_sr.solvers.linear import RIDGE, solve_spd
+from lensing_sr.solvers.linear import RIDGE, scaled_cholesky, solve_spd
 
 __all__ = ["Refinement", "Settings", "refine"]
 
@@ -127,33 +127,44 @@ def refine(problem, minima, priors, pixel, kernel_pixel, settings=Settings(), ps
         prior, gains["pixel source"] = model.offer_structure()
         model.accept_structure(prior)
         kept.append("pixel source")
-    refused = set()
+    steps = {
+        "pixel source": (model.offer_structure, model.accept_structure),
+        "potential": (model.offer_potential, model.accept_potential),
+        "perturbers": (model.offer_perturbers, model.accept_perturbers),
+    }
+    offers, refused = {}, set()
+
+    def ask(name):
+        """Have a step offered: once for each model, and never again once it was refused."""
+        if name not in offers and name not in refused:
+            offers[name] = steps[name][0]()
+            if name not in kept:
+                gains[name] = offers[name][1]
+
     while True:
         # what explains most comes first: the source's structure must not be asked to mimic a clump of mass; but
         # galaxies are lumpy more often than lenses are
-        offers = {}
         if settings.source != "sersic" and model.prior is None:
-            offers["pixel source"] = model.offer_structure(), model.accept_structure
+            ask("pixel source")
         if settings.potential and model.wide is None:
-            offers["potential"] = model.offer_potential(), model.accept_potential
+            ask("potential")
         # a source of any shape and masses at any place can stand for each other: masses are looked for only where
         # structure of the source explains less than mass does
-        structure, mass = (offers[name][0][1] if name in offers else 0.0 for name in ("pixel source", "potential"))
-        lumpy = LUMPY * structure > max(mass, LUMPY * WORTH) and "pixel source" not in refused
-        if settings.potential and model.prior is None and not lumpy and "perturbers" not in refused:
-            offers["perturbers"] = model.offer_perturbers(), model.accept_perturbers
-        gain = {name: gain for name, ((_, gain), _) in offers.items()}
-        gains.update({name: value for name, value in gain.items() if name not in kept})
-        worthy = [name for name in offers if gain[name] > WORTH and name not in refused]
+        mass = gains.get("potential", 0.0) if model.wide is None else 0.0
+        lumpy = "pixel source" in offers and LUMPY * gains["pixel source"] > max(mass, LUMPY * WORTH)
+        if settings.potential and model.prior is None and not lumpy:
+            ask("perturbers")
+        worthy = [name for name, (_, gain) in offers.items() if gain > WORTH]
         if not worthy:
             break
-        name = max(worthy, key=lambda name: gain[name] * (LUMPY if name == "pixel source" else 1.0))
-        (offer, _), accept = offers[name]
+        name = max(worthy, key=lambda name: offers[name][1] * (LUMPY if name == "pixel source" else 1.0))
+        offer, gain = offers.pop(name)
         before, missed = model.state, model.left_out
-        accept(offer)
+        steps[name][1](offer)
         if model.left_out < missed:
+            offers.clear()  # they were made for another model
             if name in kept:
-                gains[name] += gain[name]
+                gains[name] += gain
             else:
                 kept.append(name)
         else:
@@ -172,7 +183,7 @@ class _Model:
     def __init__(self, problem, priors, kind, pixel):
         self.problem, self.kind, self.pixel = problem, kind, pixel
         self.mean, self._smooth, self._lower, self._upper = priors
-        self.prior = self.wide = self.inversion = self._searched = self._expected = self._offered = None
+        self.prior = self.wide = self.inversion = self._searched = self._expected = self._offered = self._weighed = None
 
     @property
     def precision(self):
@@ -217,6 +228,12 @@ class _Model:
     @property
     def leverage(self):
         """How much each pixel decides its own model value: diagonal of the matrix from data to model, ``(pixels,)``."""
+        # the same model is asked before and after a step
+        if self._weighed is None or self._weighed[0] is not self.inversion:
+            self._weighed = self.inversion, self._leverage()
+        return self._weighed[1]
+
+    def _leverage(self):
         inversion = self.inversion
         derivatives = self.problem.derivatives(inversion.scene)
         normal = inversion.joint(derivatives, self.precision)
@@ -225,9 +242,7 @@ class _Model:
         nodes = inversion.inside >= count
         order = torch.cat([nodes.nonzero()[:, 0], (~nodes).nonzero()[:, 0], torch.arange(len(nodes), len(normal))])
         normal = normal[order.to(normal.device)][:, order.to(normal.device)]
-        scale = normal.diagonal().clamp_min(1e-300).rsqrt()
-        normal = normal * scale[:, None] * scale
-        factor = torch.linalg.cholesky(normal + RIDGE * torch.eye(len(normal), dtype=normal.dtype, device=scale.device))
+        factor, scale = scaled_cholesky(normal)
         few = torch.cat([inversion.system.linear[inversion.inside[~nodes]], derivatives])
         many = int(nodes.sum())
         own = torch.linalg.solve_triangular(factor[many:, many:], few * scale[many:, None], upper=False)

@@ -20,7 +20,7 @@ import torch
 from lensing_sr.fit.regularisation import correlation, envelope
 from lensing_sr.forward.model import source_light
 from lensing_sr.light.source_grid import SourceGrid
-from lensing_sr.solvers.linear import RIDGE, solve_spd
+from lensing_sr.solvers.linear import RIDGE, scaled_cholesky, solve_spd
 
 __all__ = ["Inversion", "SourcePrior", "System", "choose_prior", "invert", "reduced", "source_region"]
 
@@ -368,10 +368,7 @@ def reduced(normal, slope, cross, gram, pull):
     gram, pull : torch.Tensor
         Of those in question, ``(M, M)`` and ``(M,)``.
     """
-    scale = normal.diagonal().clamp_min(1e-300).rsqrt()
-    normal = normal * scale[:, None] * scale
-    normal = normal + RIDGE * torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
-    factor = torch.linalg.cholesky(normal)
+    factor, scale = scaled_cholesky(normal)
     cross = torch.linalg.solve_triangular(factor, cross * scale[:, None], upper=False)
     left = torch.linalg.solve_triangular(factor, (slope * scale)[:, None], upper=False)[:, 0]
     return gram - cross.T @ cross, pull - cross.T @ left

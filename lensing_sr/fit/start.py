@@ -109,10 +109,12 @@ def scan(objective, p, templates, shapes, keep, limits=None):
     for k in range(shapes.shape[1]):
         rows = p.clone()
         rows[:, 1:3] = shapes[:, k]
+        by_shape.append(torch.empty(len(p), len(templates), dtype=objective.weight.dtype, device=p.device))
         # one set of lensed templates serves all images whose lenses look alike
-        alike = bool((rows[:, : len(LENS)] == rows[:1, : len(LENS)]).all()) and objective.one_kernel
-        groups = [images] if alike else list(images.split(1))
-        by_shape.append(torch.cat([_gains(objective, null, rows, templates, group) for group in groups]))
+        _, which = torch.unique(rows[:, : len(LENS)], dim=0, return_inverse=True)
+        which = which if objective.one_kernel else images
+        for group in (images[which == number] for number in which.unique()):
+            by_shape[-1][group] = _gains(objective, null, rows, templates, group)
     gains, best_shape = torch.stack(by_shape).max(dim=0)
     if limits is not None:
         theta_E = templates[:, 0]

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = attach(
         "convolve": ("Convolver",),
         "binning": ("bin_mean", "bin_sum", "unbin_sum"),
         "formation": ("ImageFormation",),
+        "patches": (),
         "model": ("lens_light", "lensed_source", "source_light"),
     },
 )

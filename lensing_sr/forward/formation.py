@@ -97,7 +97,7 @@ class ImageFormation:
             kernel = torch.ones(1, 1)
         kernel = torch.as_tensor(kernel).to(dtype=dtype, device=device)
         self._kernel = kernel
-        self._convolver = Convolver(kernel, tuple(n * self.oversampling for n in self.shape))
+        self._convolver = Convolver(kernel, tuple(n * self.oversampling for n in self.shape), self.oversampling)
         nodes, weights = (torch.as_tensor(a) for a in leggauss(self.supersampling))
         matrix = torch.as_tensor(matrix, dtype=torch.float64)
         self.x, self.y = sample_positions(
@@ -128,7 +128,7 @@ class ImageFormation:
         """Return the operator of a part of the detector pixels, given as slices."""
         part = object.__new__(ImageFormation)
         shape = rows.stop - rows.start, columns.stop - columns.start
-        convolver = Convolver(self._kernel, tuple(n * self.oversampling for n in shape))
+        convolver = Convolver(self._kernel, tuple(n * self.oversampling for n in shape), self.oversampling)
         per, margin = self.oversampling * self.supersampling, 2 * convolver.margin * self.supersampling
         inside = tuple(slice(k.start * per, k.stop * per + margin) for k in (rows, columns))
         part.__dict__.update(self.__dict__, shape=shape, _convolver=convolver, x=self.x[inside], y=self.y[inside])
@@ -141,7 +141,7 @@ class ImageFormation:
     def blur(self, light):
         """Flux a detector pixel of the mean light of each kernel pixel, margin included (see `cells`)."""
         flux = light * (self.pixel_area / self.oversampling**2)
-        return bin_sum(flux if self._trivial else self._convolver.forward(flux), self.oversampling)
+        return bin_sum(flux, self.oversampling) if self._trivial else self._convolver.forward(flux)
 
     @property
     def cells(self):
@@ -154,9 +154,7 @@ class ImageFormation:
 
     def adjoint(self, image):
         """Transpose of `observe`: detector pixels back to the light samples."""
-        flux = unbin_sum(image, self.oversampling)
-        if not self._trivial:
-            flux = self._convolver.adjoint(flux)
+        flux = unbin_sum(image, self.oversampling) if self._trivial else self._convolver.adjoint(image)
         flux = flux * (self.pixel_area / self.oversampling**2)
         if self.supersampling == 1:
             return flux

@@ -12,7 +12,7 @@ from photutils.segmentation import deblend_sources, detect_sources
 from photutils.utils.exceptions import NoDetectionsWarning
 from scipy import ndimage
 
-from lensing_sr.image.galaxy import moments_near
+from lensing_sr.image.galaxy import adaptive_moments, moments_near
 from lensing_sr.image.opposite import opposite_image
 from lensing_sr.image.sky import smoothed_snr
 
@@ -42,6 +42,8 @@ REACH_JOINED, REACH_ELONGATED, REACH_BOTH = 1.6, 1.6, 2.4
 
 #: What lies within this part of half of the field's shorter side from its middle is no image of a lens there.
 OFF = 0.05
+#: Beyond this part of it, elongated light is no lens galaxy.
+FAR = 0.25
 
 
 def find_lens(data, noise, mask):
@@ -113,9 +115,11 @@ def lens_is_visible(data, mask, centre):
     """
     half = 0.5 * min(data.shape)
     middle = ((data.shape[1] - 1) / 2, (data.shape[0] - 1) / 2)
-    (x, y), (e1, e2), size = moments_near(data, mask, centre)
+    # far from the middle, light whose centroid runs away along it is an arc: its moments where it leads say so
+    far = np.hypot(centre[0] - middle[0], centre[1] - middle[1]) > FAR * half
+    (x, y), (e1, e2), size = (adaptive_moments if far else moments_near)(data, mask, centre)
     elongation = np.hypot(e1, e2)
-    if elongation > 0.33 and np.hypot(x - middle[0], y - middle[1]) > 0.25 * half:
+    if elongation > 0.33 and np.hypot(x - middle[0], y - middle[1]) > FAR * half:
         return False
     light = ndimage.gaussian_filter(np.where(mask, 0.0, data), 1.5)
     r = distances(data.shape, (x, y))

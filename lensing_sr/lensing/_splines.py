@@ -9,7 +9,7 @@ import torch
 
 from lensing_sr.lensing._gather import weighted_pixels
 
-__all__ = ["Taps", "axis_taps"]
+__all__ = ["Taps", "axis_taps", "cubic_spline"]
 
 #: Zeros around the coefficients: as far as B reaches beyond the outermost node, and one more.
 MARGIN = 3
@@ -47,6 +47,14 @@ def axis_taps(position, size, order=0):
     return base.long() + (MARGIN - 1), weights
 
 
+def cubic_spline(t):
+    """The spline and its derivative at distances from its node, in units of the spacing."""
+    far = t.abs()
+    outer, inner = (2.0 - far).clamp_min(0.0), (1.0 - far).clamp_min(0.0)
+    value = outer * outer * outer / 6.0 - inner * inner * inner * (2.0 / 3.0)
+    return value, t.sign() * (2.0 * inner * inner - 0.5 * outer * outer)
+
+
 class Taps:
     """Where positions lie on a square grid of splines.
 
@@ -70,7 +78,7 @@ class Taps:
         padded = torch.nn.functional.pad(coefficients, (MARGIN,) * 4)
         return weighted_pixels(padded, self.first_v, self.v[by_v], self.first_u, self.u[by_u])
 
-    def columns(self, terms, index, count, scratch=None):
+    def columns(self, terms, index, count):
         """Image of each spline: samples times weights, summed over the pixels that the samples lie in.
 
         Parameters
@@ -81,24 +89,40 @@ class Taps:
             Pixel of each sample, ``(rows, columns)``.
         count : int
             Number of pixels.
-        scratch : dict, optional
-            Where memory is kept from call to call; what was returned before is then overwritten.
 
         Returns
         -------
         torch.Tensor
             ``(size**2, count)``.
         """
-        like = terms[0][0]
+        return torch.cat([row.clone() for row in self.column_rows(terms, index, count)])
+
+    def column_rows(self, terms, index, count):
+        """As `columns`, one row of the grid after the other, in memory that the next row overwrites.
+
+        Yields
+        ------
+        torch.Tensor
+            ``(size, count)``, `size` times.
+        """
+        # samples in the order of the rows that they touch: each row of splines finds its own side by side
+        order = self.first_v.flatten().argsort()
+        first_v, first_u, index = (k.flatten()[order] for k in (self.first_v, self.first_u, index))
+        weights = [weight.flatten()[order] for weight, _, _ in terms]
+        along_u = [[w.flatten()[order] for w in self.u[by_u]] for _, by_u, _ in terms]
+        along_v = [[w.flatten()[order] for w in self.v[by_v]] for _, _, by_v in terms]
         padded = self.size + 2 * MARGIN
-        size, scratch = padded**2 * count, {} if scratch is None else scratch
-        if scratch.get("columns", like[:0]).numel() < size:
-            scratch["columns"] = torch.empty(size, dtype=like.dtype, device=like.device)
-        out = scratch["columns"][:size].zero_()
-        for j in range(4):
-            for i in range(4):
-                value = sum(weight * self.v[by_v][j] * self.u[by_u][i] for weight, by_u, by_v in terms)
-                node = (self.first_v + j) * padded + self.first_u + i
-                out.scatter_add_(0, (node * count + index).flatten(), value.flatten())
-        inner = slice(MARGIN, MARGIN + self.size)
-        return out.view(padded, padded, count)[inner, inner].flatten(0, 1)
+        begins = torch.searchsorted(first_v, torch.arange(padded + 1, device=index.device)).tolist()
+        out = torch.empty(padded * count, dtype=weights[0].dtype, device=index.device)
+        for row in range(MARGIN, MARGIN + self.size):
+            out.zero_()
+            for j in range(4):
+                here = slice(begins[row - j], begins[row - j + 1])
+                if here.start == here.stop:
+                    continue
+                at = first_u[here] * count + index[here]
+                lines = [weight[here] * v[j][here] for weight, v in zip(weights, along_v, strict=True)]
+                for i in range(4):
+                    value = sum(line * u[i][here] for line, u in zip(lines, along_u, strict=True))
+                    out.scatter_add_(0, at + i * count, value)
+            yield out.view(padded, count)[MARGIN : MARGIN + self.size]

@@ -182,11 +182,9 @@ class DeflectionField:
 
     def to_hdu(self):
         """Both components as an image extension DEFLECT: (2, ny, nx) in arcsec, with the axes of the grid."""
-        from lensing_sr.export.fits_layout import linear_header, wcs_header
+        from lensing_sr.export.fits_layout import grid_header
 
-        grid = self.grid
-        header = linear_header(grid.matrix, grid.origin) if grid.wcs is None else wcs_header(grid.wcs)
-        return files.deflection_hdu(self.alpha_x.value, self.alpha_y.value, header, grid.origin)
+        return files.deflection_hdu(self.alpha_x.value, self.alpha_y.value, grid_header(self.grid), self.grid.origin)
 
     def write(self, path, overwrite=False):
         """Write a FITS file, whole or not at all.
@@ -200,10 +198,9 @@ class DeflectionField:
         """
         from astropy.io import fits
 
-        from lensing_sr.export.atomic import atomic_path
+        from lensing_sr.export.fits_layout import write_hdus
 
-        with atomic_path(path, overwrite) as temporary:
-            fits.HDUList([fits.PrimaryHDU(), self.to_hdu()]).writeto(temporary, checksum=True)
+        write_hdus(fits.HDUList([fits.PrimaryHDU(), self.to_hdu()]), path, overwrite)
 
     # What follows from it --------------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ with cubic B-splines :math:`B_k`, so that the convergence is continuous.
 
 import torch
 
-from lensing_sr.lensing._splines import Taps
+from lensing_sr.lensing._splines import Taps, cubic_spline
 
 __all__ = ["PotentialGrid"]
 
@@ -80,25 +80,37 @@ class PotentialGrid:
         columns = self._taps(x, y, 2).columns([(weight, 2, 0), (weight, 0, 2)], index, x.numel())
         return columns.view(-1, *x.shape)
 
-    def image_columns(self, slope_x, slope_y, x, y, index, count):
-        r"""Change of the lensed light by each coefficient, :math:`-\nabla S \cdot \nabla B_k`, summed over pixels.
+    def nodes(self, *, device=None):
+        """Positions of the nodes in arcsec, x and y of shape ``(size**2,)`` float64."""
+        offset = (torch.arange(self.size, dtype=torch.float64, device=device) - 0.5 * (self.size - 1)) * self.spacing
+        y, x = torch.meshgrid(self.centre[1] + offset, self.centre[0] + offset, indexing="ij")
+        return x.flatten(), y.flatten()
+
+    @property
+    def extent(self):
+        """Distance from its node, along either axis, beyond which a spline is zero, in arcsec."""
+        return 2.0 * self.spacing
+
+    def light_changes(self, slope_x, slope_y, x, y, nodes=slice(None)):
+        r"""Change of the lensed light by each coefficient, :math:`-\nabla S \cdot \nabla B_k`, at places of its own.
 
         Parameters
         ----------
         slope_x, slope_y : torch.Tensor
-            Slope of the source where the rays from (x, y) land, times the share of each sample, ``(rows, columns)``.
+            Slope of the source where the rays from (x, y) land, ``(k, rows, columns)``: a block for each node.
         x, y : torch.Tensor
-            Positions of the samples in arcsec.
-        index, count
-            As for `Taps.columns <lensing_sr.lensing._splines.Taps.columns>`.
+            Positions in arcsec, shaped alike.
+        nodes : slice
+            Which of the nodes these are.
 
         Returns
         -------
         torch.Tensor
-            ``(size**2, count)``.
+            Shaped alike.
         """
-        terms = [(-slope_x / self.spacing, 1, 0), (-slope_y / self.spacing, 0, 1)]
-        return self._taps(x, y, 1).columns(terms, index, count)
+        middle = (c[nodes].to(x)[:, None, None] for c in self.nodes(device=x.device))
+        (u, by_u), (v, by_v) = (cubic_spline((c - m) / self.spacing) for c, m in zip((x, y), middle, strict=True))
+        return -(slope_x * by_u * v + slope_y * u * by_v) / self.spacing
 
     def precision(self, kappa, *, device=None):
         r"""Inverse covariance of the coefficients for a convergence of rms `kappa`.

@@ -4,9 +4,10 @@
 from astropy import units as u
 
 from lensing_sr.errors import InputError
+from lensing_sr.image._units import is_per_area
 from lensing_sr.utils._checks import check_whole
 
-__all__ = ["PER_AREA", "flux_per_pixel", "per_arcsec2"]
+__all__ = ["flux_per_pixel", "per_arcsec2", "pixel_brightness"]
 
 #: Unit of area of every source.
 PER_AREA = u.arcsec**-2
@@ -43,6 +44,27 @@ def per_arcsec2(brightness, argument):
     if power not in (0, -2) or unit.is_equivalent(u.pix**-1) or u.pix in unit.bases:
         raise InputError(argument, "must be a surface brightness on the sky", brightness.unit, "use / u.arcsec**2")
     return brightness.value * float(factor) * (unit * PER_AREA)
+
+
+def pixel_brightness(unit, grid):
+    """Surface brightness of a pixel whose value is 1.
+
+    Parameters
+    ----------
+    unit : `~astropy.units.UnitBase` or None
+        Of the value: a flux, a flux per pixel, or per an area already.
+    grid : `~lensing_sr.geometry.grid.PixelGrid`
+        Pixels.
+
+    Returns
+    -------
+    `~astropy.units.Quantity`
+    """
+    unit = u.dimensionless_unscaled if unit is None else unit
+    if is_per_area(unit):
+        return 1.0 * unit
+    # a unit per pixel is a flux in these pixels
+    return (unit * u.pix if u.pix in unit.bases else unit) / grid.pixel_area
 
 
 def flux_per_pixel(evaluate, grid, supersampling):

@@ -12,9 +12,10 @@ from astropy.wcs import WCS, FITSFixedWarning
 from lensing_sr.errors import ImageReadError, InputError, PixelScaleError
 from lensing_sr.geometry.grid import PixelGrid
 from lensing_sr.geometry.wcs import sky_to_pixel
-from lensing_sr.image._units import is_per_area, parse_unit
+from lensing_sr.image._units import parse_unit
 from lensing_sr.lensing._deflection_files import EXTENSION as DEFLECTION
 from lensing_sr.lensing._deflection_files import ORIGIN
+from lensing_sr.light._brightness import pixel_brightness
 
 __all__ = ["build_hdus", "from_image", "plane_grid", "read_image", "to_image"]
 
@@ -64,16 +65,11 @@ def from_image(image, grid=None):
     """Return ``(brightness, grid, error or None)`` of an image of the source plane; what is bad is dark."""
     data = np.array(image.data, dtype=float)
     grid = plane_grid(image.wcs, data.shape, header=image.meta) if grid is None else grid
-    unit = u.dimensionless_unscaled if image.unit is None else image.unit
+    factor = pixel_brightness(image.unit, grid)
     bad = ~np.isfinite(data)
     if image.mask is not None:
         bad |= np.asarray(image.mask, dtype=bool)
     data[bad] = 0.0
-    if is_per_area(unit):
-        factor = 1.0 * unit
-    else:
-        # a unit per pixel is a flux in these pixels
-        factor = (unit * u.pix if u.pix in unit.bases else unit) / grid.pixel_area
     error = None
     if image.uncertainty is not None:
         error = np.array(image.uncertainty.represent_as(StdDevUncertainty).array, dtype=float)

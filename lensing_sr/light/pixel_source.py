@@ -185,10 +185,9 @@ class PixelSource:
         overwrite : bool
             Whether it may be replaced.
         """
-        from lensing_sr.export.atomic import atomic_path
+        from lensing_sr.export.fits_layout import write_hdus
 
-        with atomic_path(path, overwrite) as temporary:
-            files.build_hdus(self).writeto(temporary, checksum=True)
+        write_hdus(files.build_hdus(self), path, overwrite)
 
     # What it is ------------------------------------------------------------------------------------------------------
 

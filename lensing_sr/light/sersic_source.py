@@ -5,7 +5,7 @@ import numpy as np
 from astropy import units as u
 
 from lensing_sr.errors import InputError
-from lensing_sr.light._brightness import PER_AREA, flux_per_pixel, per_arcsec2
+from lensing_sr.light._brightness import flux_per_pixel, per_arcsec2, pixel_brightness
 from lensing_sr.utils._checks import as_float_in
 from lensing_sr.utils._repr import make_repr
 
@@ -153,13 +153,8 @@ class SersicSource:
         if not isinstance(image, LensImage) or how_to_read:
             image = LensImage.read(image, **how_to_read)
         values = fit_sersic(image.data, image.noise, image.mask, image.grid, image.psf, supersampling)
-        unit = u.dimensionless_unscaled if image.unit is None else image.unit
         amplitude, *shape = values.values()
-        amplitude = amplitude * unit
-        if image.per_area:
-            return cls.from_components(amplitude, *shape)
-        amplitude *= PER_AREA / image.grid.pixel_area.value / (u.pix**-1 if u.pix in unit.bases else 1)
-        return cls.from_components(amplitude, *shape)
+        return cls.from_components(amplitude * pixel_brightness(image.unit, image.grid), *shape)
 
     # What it is ------------------------------------------------------------------------------------------------------
 

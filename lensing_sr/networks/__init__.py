@@ -1,5 +1,5 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""Networks that see an image and answer with a deflection field, and what trains and stores them."""
+"""Networks that see an image and answer with a deflection field, or with lens and source; and what stores them."""
 
 from lensing_sr.utils._lazy import attach
 
@@ -11,11 +11,14 @@ __getattr__, __dir__, __all__ = attach(
         "features": ("Classifier", "FeatureExtractor"),
         "heads": ("ConvergenceHead", "PolarHead", "PotentialHead"),
         "inputs": ("prepare_inputs",),
+        "lens_estimator": ("Estimate", "LensEstimator"),
+        "mixture": ("Mixture", "free_of_scale", "in_arcsec"),
         "rcan": ("RCAN",),
         "registry": ("RegisteredWeights",),
         "residual_cnn": ("ResidualCNN",),
         "srgan": ("Discriminator", "discriminators"),
         "symmetry": ("average_symmetries",),
+        "views": ("Views", "make_views"),
         "weights": ("file_sha256", "load_network", "read_metadata", "save_network"),
     },
 )

@@ -13,11 +13,15 @@ from lensing_sr.networks.context import GlobalContext
 from lensing_sr.networks.features import Classifier
 from lensing_sr.networks.heads import ConvergenceHead, PolarHead, PotentialHead
 from lensing_sr.networks.inputs import INPUTS, SCALINGS, prepare_inputs
+from lensing_sr.networks.lens_estimator import LensEstimator
 from lensing_sr.networks.rcan import RCAN
 from lensing_sr.networks.residual_cnn import ResidualCNN
 from lensing_sr.utils._checks import check_choice
 
 __all__ = ["NETWORKS", "DeflectionNetwork", "NetworkKind", "build_network"]
+
+#: Networks that give something else than a field.
+OTHERS = {"classifier": Classifier, "lens-estimator": LensEstimator}
 
 
 @dataclass(frozen=True)
@@ -296,11 +300,12 @@ def build_network(settings):
     ----------
     settings : mapping
         "network" and the other arguments of `DeflectionNetwork`, or ``{"network": "classifier", ...}`` for a
-        `Classifier`.  `DeflectionNetwork.settings` is such a mapping.
+        `Classifier`, ``{"network": "lens-estimator", ...}`` for a `LensEstimator`.  `DeflectionNetwork.settings` is
+        such a mapping.
 
     Returns
     -------
-    DeflectionNetwork or Classifier
+    DeflectionNetwork, Classifier or LensEstimator
 
     Raises
     ------
@@ -316,10 +321,10 @@ def build_network(settings):
     """
     settings = dict(settings)
     name = settings.pop("network", None)
-    check_choice(name, (*NETWORKS, "classifier"), "network")
-    cls = Classifier if name == "classifier" else DeflectionNetwork
-    known = list(inspect.signature(cls).parameters)
+    check_choice(name, (*NETWORKS, *OTHERS), "network")
+    cls = OTHERS.get(name, DeflectionNetwork)
+    known = [key for key in inspect.signature(cls).parameters if key != "network"]
     for key in settings:
-        if key not in known or key == "network":
-            raise InputError(key, f"is no setting of a network; known are {', '.join(known[1:])}", repr(settings[key]))
-    return cls(**settings) if name == "classifier" else cls(name, **settings)
+        if key not in known:
+            raise InputError(key, f"is no setting of a network; known are {', '.join(known)}", repr(settings[key]))
+    return cls(**settings) if name in OTHERS else cls(name, **settings)

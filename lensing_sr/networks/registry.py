@@ -30,6 +30,11 @@ class RegisteredWeights(NamedTuple):
 
 #: The networks by name, as in "residual-cnn-model3".
 REGISTRY = {
+    "lens-estimator": RegisteredWeights(
+        "lens-estimator.safetensors",
+        "ead571febe276c8d6d8b2f87c868e679910f36823ec09222fe153c2962c1c6f4",
+        "lens-estimator.toml",
+    ),
     "residual-cnn-model1": RegisteredWeights(
         "residual-cnn-model1.safetensors",
         "02d333715c94adb276037c00b89095cc38a3e1a977d4adfd57e95af9559cf07f",

@@ -8,11 +8,25 @@ from astropy import units as u
 from astropy.wcs import WCS
 
 from lensing_sr.export.fits_layout import linear_header
+from lensing_sr.plotting.scale_bar import scale_bar
 
-__all__ = ["CAUSTIC", "CRITICAL", "color_bar", "compass", "draw_curves", "inside", "panel", "show", "window_around"]
+__all__ = [
+    "CAUSTIC",
+    "CRITICAL",
+    "color_bar",
+    "compass",
+    "draw_curves",
+    "inside",
+    "panel",
+    "panel_row",
+    "show",
+    "window_around",
+]
 
 #: Colours of curves.
 CAUSTIC, CRITICAL = "#4fd1ff", "#ffffff"
+#: Maps of colours that are pale where nothing is.
+PALE = ("RdBu_r",)
 
 
 def window_around(grid, centre, radius):
@@ -67,6 +81,34 @@ def panel(figure, number, name, grid, window, rows=2):
             # "Simplified" labels lose the minus sign.
             coordinate.set_ticklabel(simplify=False)
     return axes
+
+
+def panel_row(grid, panels):
+    """
+    A figure with up to three images of one grid side by side, each with its bar of colours and a length.
+
+    Parameters
+    ----------
+    grid : `~lensing_sr.geometry.grid.PixelGrid`
+        Of all images.
+    panels : sequence of tuple
+        (name, image, label of the bar, options of `show`).
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+    axes : dict
+        Those of each panel by its name.
+    """
+    from matplotlib.figure import Figure
+
+    figure, drawn = Figure(figsize=(12.6, 3.8)), {}
+    figure.subplots_adjust(left=0.075, right=0.92, bottom=0.13, top=0.91, wspace=0.42)
+    for number, (name, data, label, style) in enumerate(panels, start=1):
+        axes = drawn[name] = panel(figure, number, name, grid, grid.extent, rows=1)
+        color_bar(figure, axes, show(axes, data, grid, **style), label)
+        scale_bar(axes, grid, grid.extent, color="black" if style["cmap"] in PALE else "white")
+    return figure, drawn
 
 
 def show(axes, data, grid, **style):

@@ -15,7 +15,14 @@ def save_figure(figure, path, overwrite=False):
     figure : `~matplotlib.figure.Figure`
         As `lens_figure` draws it.
     path, overwrite
-        As in `lensing_sr.export.atomic.atomic_path`, which says what is raised.
+        As in `lensing_sr.export.atomic.atomic_path`, which says what is raised; without a path nothing is saved.
+
+    Returns
+    -------
+    figure : `~matplotlib.figure.Figure`
+        The same.
     """
-    with atomic_path(path, overwrite) as temporary:
-        figure.savefig(temporary, dpi=150)
+    if path is not None:
+        with atomic_path(path, overwrite) as temporary:
+            figure.savefig(temporary, dpi=150)
+    return figure

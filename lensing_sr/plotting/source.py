@@ -5,9 +5,8 @@ import numpy as np
 from astropy.visualization import AsinhStretch, ImageNormalize
 
 from lensing_sr.errors import FitError
-from lensing_sr.plotting.panels import color_bar, panel, show
+from lensing_sr.plotting.panels import panel_row
 from lensing_sr.plotting.saving import save_figure
-from lensing_sr.plotting.scale_bar import scale_bar
 from lensing_sr.plotting.stretch import LIGHT, brightness_label
 
 __all__ = ["plot_source"]
@@ -33,10 +32,6 @@ def plot_source(source, path=None, overwrite=False):
     -------
     figure : `~matplotlib.figure.Figure`
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12.6, 3.8))
-    figure.subplots_adjust(left=0.075, right=0.92, bottom=0.13, top=0.91, wspace=0.42)
     grid, light, label = source.grid, source.brightness.value, brightness_label(source.brightness.unit)
     brightest = max(light.max(), np.finfo(float).tiny)
     stretch = ImageNormalize(vmin=0, vmax=brightest, stretch=AsinhStretch(0.1))
@@ -54,10 +49,4 @@ def plot_source(source, path=None, overwrite=False):
         known = source.significance[np.isfinite(source.significance)]
         sigma = ImageNormalize(vmin=0, vmax=max(SIGNIFICANCE, known.max(initial=0.0)), stretch=AsinhStretch(0.1))
         panels.append(("Significance", source.significance, r"brightness / $\sigma$", {"cmap": LIGHT, "norm": sigma}))
-    for number, (name, data, text, style) in enumerate(panels, start=1):
-        axes = panel(figure, number, name, grid, grid.extent, rows=1)
-        color_bar(figure, axes, show(axes, data, grid, **style), text)
-        scale_bar(axes, grid, grid.extent, color="black" if style["cmap"] != LIGHT else "white")
-    if path is not None:
-        save_figure(figure, path, overwrite)
-    return figure
+    return save_figure(panel_row(grid, panels)[0], path, overwrite)

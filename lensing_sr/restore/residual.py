@@ -42,7 +42,7 @@ _LEVELS = 3
 _THRESHOLD = 4.0
 
 # The same where the lens galaxy's light is at least as bright as the noise; least relative error of its model, as in
-# the fit (`lensing_sr.fit.lens_fit.LIGHT_ERROR`).
+# the fit (`lensing_sr.fit.coarse.LIGHT_ERROR`).
 _THRESHOLD_ON_LIGHT = 1.0
 _LIGHT_ERROR = 0.03
 

@@ -110,12 +110,13 @@ def build_parser():
         "--method",
         choices=("auto", "network", "fit"),
         default="auto",
-        help="how to find the deflection (default: auto, which is network with --network, else fit)",
+        help="how to find the deflection: by a fit that a network starts (auto, the default), by a network alone, or "
+        "by a fit from a coarse search",
     )
     group.add_argument(
         "--network",
         metavar="NAME",
-        help="network of the method network: a name, or a .safetensors file; list shows the names",
+        help="which network: a name, or a .safetensors file (default: lens-estimator); list shows the names",
     )
     group.add_argument("--no-lens-light", action="store_true", help="the lens galaxy's light was already subtracted")
     group.add_argument(

@@ -7,7 +7,7 @@ columns, the best non-negative amplitudes are computed exactly, for a whole batc
 
 import torch
 
-__all__ = ["nonnegative_least_squares", "solve_spd"]
+__all__ = ["nonnegative_least_squares", "scaled_cholesky", "solve_spd", "weighted_amplitudes"]
 
 #: Relative ridge that keeps nearly equal columns (two neighbouring Gaussians, say) from blowing up in the solution.
 RIDGE = 1e-9
@@ -45,6 +45,46 @@ def solve_spd(matrix, rhs):
         ridge = max(100.0 * ridge, RIDGE)
         matrix = matrix + torch.diag_embed(ridge * diagonal.abs().clamp_min(1e-300))
     return torch.linalg.lstsq(matrix, rhs).solution
+
+
+def scaled_cholesky(matrix, ridge=RIDGE):
+    r"""Factor a symmetric positive definite matrix whose unknowns may have very different units.
+
+    .. math:: L L^T = D A D + \epsilon\,I, \qquad D = \mathrm{diag}(A)^{-1/2}
+
+    Solutions of :math:`A u = b` are :math:`D L^{-T} L^{-1} D b`; with D inside, no unit makes the ridge large or small.
+
+    Parameters
+    ----------
+    matrix : torch.Tensor
+        A, ``(n, n)``.
+    ridge : float
+        :math:`\epsilon`: what rounding takes from an eigenvalue, in units of the diagonal.
+
+    Returns
+    -------
+    factor : torch.Tensor
+        L, lower triangular, ``(n, n)``.
+    scale : torch.Tensor
+        Diagonal of D, ``(n,)``.
+
+    Raises
+    ------
+    torch.linalg.LinAlgError
+        If the matrix is not positive definite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lensing_sr.solvers.linear import scaled_cholesky
+    >>> factor, scale = scaled_cholesky(torch.diag(torch.tensor([4.0, 1e8], dtype=torch.float64)), ridge=0.0)
+    >>> factor.tolist(), [f"{s:g}" for s in scale.tolist()]
+    ([[1.0, 0.0], [0.0, 1.0]], ['0.5', '0.0001'])
+    """
+    scale = matrix.diagonal().clamp_min(1e-300).rsqrt()
+    scaled = matrix * scale[:, None] * scale
+    scaled.diagonal().add_(ridge)
+    return torch.linalg.cholesky(scaled), scale
 
 
 def _solve_subset(gram, rhs, passive):
@@ -114,3 +154,35 @@ def nonnegative_least_squares(gram, rhs, free=None):
         passive = passive ^ torch.where((patience >= 0)[:, None], wrong, last)
     solution = torch.where(bound, solution.clamp_min(0.0), solution)
     return solution * scale, passive
+
+
+def weighted_amplitudes(columns, data, weight, free=None):
+    r"""Amplitudes of images whose weighted sum is nearest to the data, :math:`\min_c \| w\,(d - \sum_l c_l A_l) \|`.
+
+    Parameters
+    ----------
+    columns : torch.Tensor
+        :math:`A_l`, ``(batch, n, rows, columns)``.
+    data, weight : torch.Tensor
+        d and w = 1 / sigma, ``(batch, rows, columns)``.
+    free : sequence of bool, optional
+        Which may be negative, n in number; default none.
+
+    Returns
+    -------
+    torch.Tensor
+        c, ``(batch, n)`` float64.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lensing_sr.solvers.linear import weighted_amplitudes
+    >>> columns = torch.tensor([[[[1.0, 0.0]], [[1.0, 1.0]]]])
+    >>> weighted_amplitudes(columns, torch.tensor([[[5.0, 2.0]]]), torch.ones(1, 1, 2)).round(decimals=4).tolist()
+    [[3.0, 2.0]]
+    """
+    weighted = (columns * weight[:, None]).flatten(2).double()
+    target = (data * weight).flatten(1).double()
+    gram, rhs = weighted @ weighted.mT, (weighted @ target[:, :, None])[:, :, 0]
+    free = None if free is None else torch.as_tensor(free, device=gram.device)
+    return nonnegative_least_squares(gram, rhs, free)[0]

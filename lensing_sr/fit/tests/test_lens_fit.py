@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from lensing_sr.fit.lens_fit import FitSettings, fit_lenses
+from lensing_sr.fit.coarse import FitSettings
+from lensing_sr.fit.lens_fit import fit_lenses
 from lensing_sr.fit.tests.conftest import SIGMA, observe
 from lensing_sr.fit.uncertainty import image_variance, joint_covariance
 from lensing_sr.fit.rendering import CONVERGED, render, tolerance

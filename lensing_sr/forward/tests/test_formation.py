@@ -42,6 +42,22 @@ def test_convolution_is_scipys():
         np.testing.assert_allclose(b, fftconvolve(a, kernel.numpy(), mode="valid"), atol=1e-12)
 
 
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(1, 4), st.sampled_from([1, 3, 7, 15]), st.tuples(st.integers(1, 6), st.integers(1, 6)), st.booleans()
+)  # fmt: skip
+def test_blocks_are_the_sums_of_the_pixels(factor, size, blocks, alike):
+    """However large the kernel is beside the field, and with a kernel for each image too."""
+    kernel = _kernel(size, batch=() if alike else (2,))
+    shape = tuple(n * factor for n in blocks)
+    padded = tuple(n + size - 1 for n in shape)
+    image = torch.as_tensor(np.random.default_rng(1).normal(size=(2, 3, *padded)))
+    fine, coarse = Convolver(kernel, shape), Convolver(kernel, shape, factor)
+    torch.testing.assert_close(coarse.forward(image), bin_sum(fine.forward(image), factor))
+    answer = torch.as_tensor(np.random.default_rng(2).normal(size=(2, 3, *blocks)))
+    torch.testing.assert_close(coarse.adjoint(answer), fine.adjoint(unbin_sum(answer, factor)))
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([(1, 1), (2, 1), (1, 3), (3, 2)]), st.sampled_from([1, 3, 7]))
 def test_adjoint(seed, sampling, size):

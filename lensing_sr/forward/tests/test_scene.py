@@ -109,7 +109,7 @@ def test_derivatives_by_a_mass_are_differences():
 
 
 def test_what_each_coefficient_of_the_potential_does_to_the_image():
-    """`PotentialGrid.image_columns` behind the optics, against differences of the rendered arcs."""
+    """`PotentialGrid.light_changes` behind the optics, against differences of the rendered arcs."""
     formation = ImageFormation(
         (20, 20), [[0.15, 0], [0, 0.15]], (9.5, 9.5), torch.full((3, 3), 1 / 9), 1, 2, dtype=torch.float64
     )
@@ -117,9 +117,8 @@ def test_what_each_coefficient_of_the_potential_does_to_the_image():
     alpha_x, alpha_y = FULL.deflection(x, y)
     beta = [(x - alpha_x).requires_grad_(True), (y - alpha_y).requires_grad_(True)]
     slopes = torch.autograd.grad(FULL.source(*beta).sum(), beta)
-    shape, index, share = formation.cells
-    columns = FULL.potential.image_columns(*(s * share for s in slopes), x, y, index, shape[0] * shape[1])
-    images = formation.blur(columns.view(-1, *shape))
+    count = FULL.q.numel()
+    images = formation.observe(FULL.potential.light_changes(*(c.expand(count, *c.shape) for c in (*slopes, x, y))))
     step = 1e-6
     for k in (3, 40, 60):
         change = torch.zeros(FULL.q.numel(), dtype=torch.float64)

@@ -64,13 +64,23 @@ def test_convergence_columns_are_the_convergence_taken_apart(q, places):
     torch.testing.assert_close(whole, GRID.convergence(q, *places))
 
 
-def test_image_columns_are_minus_slope_times_deflection(q, places):
+def test_changes_of_the_light_are_minus_slope_times_deflection(q, places):
     generator = torch.Generator().manual_seed(2)
     slopes = torch.randn(2, *places[0].shape, generator=generator, dtype=torch.float64)
-    index = torch.arange(places[0].numel()).view(places[0].shape) // 3
-    columns = GRID.image_columns(*slopes, *places, index, 60)
     change = -sum(s * a for s, a in zip(slopes, GRID.deflection(q, *places), strict=True))
-    torch.testing.assert_close(q.flatten() @ columns, change.view(60, 3).sum(dim=1))
+    everywhere = (c.expand(q.numel(), *c.shape) for c in (*slopes, *places))
+    changes = GRID.light_changes(*everywhere)
+    torch.testing.assert_close(torch.einsum("k,kij->ij", q.flatten(), changes), change)
+    some = (c.expand(5, *c.shape) for c in (*slopes, *places))
+    assert torch.equal(GRID.light_changes(*some, slice(7, 12)), changes[7:12])
+
+
+def test_a_spline_ends_where_its_extent_says(places):
+    x, y = GRID.nodes()
+    flat = (torch.ones_like(c) for c in places)
+    changes = GRID.light_changes(*(c.expand(169, *c.shape) for c in (*flat, *places)))
+    far = [(c - m[:, None, None]).abs() > GRID.extent for c, m in zip(places, (x, y), strict=True)]
+    assert (changes[far[0] | far[1]] == 0).all() and (changes != 0).any()
 
 
 def test_a_shifted_grid_bends_alike_at_shifted_positions(q, places):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import BSpline
 
-from lensing_sr.lensing._splines import Taps, axis_taps
+from lensing_sr.lensing._splines import Taps, axis_taps, cubic_spline
 
 SIZE = 7
 
@@ -77,6 +77,22 @@ def test_terms_of_columns_add_up():
     both = taps.columns([(weight, 1, 0), (2 * weight, 0, 1)], index, 1)
     apart = taps.columns([(weight, 1, 0)], index, 1) + taps.columns([(2 * weight, 0, 1)], index, 1)
     torch.testing.assert_close(both, apart)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 12))
+def test_rows_of_columns_are_the_columns(seed, count):
+    _, u, v = drawn(seed, shape=(4, 5))
+    taps, index = Taps(u, v, SIZE, 1), torch.arange(20).view(4, 5) % count
+    terms = [(u * v, 1, 0), (u + v, 0, 1)]
+    rows = [row.clone() for row in taps.column_rows(terms, index, count)]
+    assert len(rows) == SIZE and torch.equal(torch.cat(rows), taps.columns(terms, index, count))
+
+
+def test_the_spline_is_scipys():
+    t = torch.linspace(-2.5, 2.5, 101, dtype=torch.float64)
+    for order, found in enumerate(cubic_spline(t)):
+        np.testing.assert_allclose(found.numpy(), one(t.numpy(), 0, order), atol=1e-15)
 
 
 def test_positions_may_need_gradients():

@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import lsq_linear, nnls
 
-from lensing_sr.solvers.linear import nonnegative_least_squares, solve_spd
+from lensing_sr.solvers.linear import (
+    RIDGE,
+    nonnegative_least_squares,
+    scaled_cholesky,
+    solve_spd,
+    weighted_amplitudes,
+)
 
 
 def _problem(seed, batch, rows, columns):
@@ -78,3 +84,46 @@ def test_solve_spd_leaves_the_others_alone_where_one_is_not_finite():
     solution = solve_spd(matrix, rhs)
     torch.testing.assert_close(solution[1], rhs[1] / 2.0)
     assert solution[[0, 2]].isnan().all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 12), st.floats(0.0, 12.0))
+def test_a_scaled_cholesky_is_one_of_the_matrix_with_unit_diagonal(seed, size, decades):
+    """Whatever the units: those of A u = b change neither the factor nor, but for the ridge, the solution."""
+    matrix, rhs = _problem(seed, 1, 40, size)[0][0], torch.arange(1.0, size + 1.0, dtype=torch.float64)
+    gram, unit = matrix.T @ matrix, torch.logspace(-0.5 * decades, 0.5 * decades, size, dtype=torch.float64)
+    factor, scale = scaled_cholesky(gram * unit[:, None] * unit)
+    torch.testing.assert_close(factor, scaled_cholesky(gram)[0], rtol=1e-6, atol=1e-9)
+    assert (factor.triu(1) == 0).all()
+    torch.testing.assert_close((factor @ factor.T).diagonal(), torch.full_like(scale, 1.0 + RIDGE))
+    solved = torch.cholesky_solve((scale * unit * rhs)[:, None], factor)[:, 0] * scale * unit
+    torch.testing.assert_close(gram @ solved, rhs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_scaled_cholesky_stands_equal_columns_and_leaves_its_matrix_alone():
+    matrix = torch.ones(3, 3, dtype=torch.float64)
+    factor, _ = scaled_cholesky(matrix, 1e-6)
+    assert torch.isfinite(factor).all() and (matrix == 1.0).all()
+    torch.testing.assert_close(factor @ factor.T, matrix + 1e-6 * torch.eye(3, dtype=torch.float64))
+
+
+def test_weighted_amplitudes_are_scipys():
+    matrix, target = _problem(7, 3, 24, 4)
+    weight = torch.as_tensor(np.random.default_rng(8).uniform(0.0, 2.0, size=(3, 24)))
+    images = matrix.mT.reshape(3, 4, 4, 6)
+    amplitudes = weighted_amplitudes(images, target.view(3, 4, 6), weight.view(3, 4, 6), free=(False,) * 3 + (True,))
+    for a, b, w, c in zip(matrix.numpy(), target.numpy(), weight.numpy(), amplitudes.numpy(), strict=True):
+        expected = lsq_linear(a * w[:, None], b * w, ([0.0, 0.0, 0.0, -np.inf], np.inf), tol=1e-12).x
+        np.testing.assert_allclose(c, expected, atol=1e-5)
+    positive = weighted_amplitudes(images, target.view(3, 4, 6), weight.view(3, 4, 6))
+    assert (positive >= 0).all()
+
+
+def test_pixels_without_weight_do_not_count():
+    matrix, target = _problem(9, 1, 24, 3)
+    weight = torch.ones(1, 4, 6, dtype=torch.float64)
+    weight[0, 0] = 0.0
+    data = target.view(1, 4, 6).clone()
+    expected = weighted_amplitudes(matrix.mT.reshape(1, 3, 4, 6), data, weight)
+    data[0, 0] = 1e6
+    assert torch.equal(weighted_amplitudes(matrix.mT.reshape(1, 3, 4, 6), data, weight), expected)

@@ -1,0 +1,50 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""Images explained by one look of the lens estimator: the method "network" with "lens-estimator"."""
+
+import torch
+
+from lensing_sr._fitted import Fitted
+from lensing_sr.fit.estimate import estimate_lenses
+
+__all__ = ["Estimated"]
+
+
+class Estimated(Fitted):
+    """Lens, source and lens light as a network estimates them; nothing is fitted but fluxes.
+
+    Parameters
+    ----------
+    batch : lensing_sr._stack.Batch
+        The images.
+    network : lensing_sr.networks.lens_estimator.LensEstimator
+        In `eval` mode, on the device of the batch.
+    lens_light : bool
+        Whether to model the lens galaxy's light.
+    supersampling : "auto" or int
+        As in `LensingSuperResolver`.
+    """
+
+    def _found(self, observation, **optics):
+        fit, self._scatter = estimate_lenses(self._network, observation, **optics)
+        return fit
+
+    def _errors(self, images):
+        """Covariance: that of the network for the parameters; amplitudes as these say, and nothing more."""
+        objective, p = self._fit.objective, self._fit.parameters
+        columns, n = self._fit.solution.amplitudes.shape[1], p.shape[1]
+        covariance = torch.zeros(len(p), n + columns, n + columns, dtype=p.dtype, device=p.device)
+        covariance[:, :n, :n] = self._scatter
+        state = objective.linear_state(p, images)
+        inside = state.passive.to(p)
+        inverse = torch.linalg.inv(state.active_gram())
+        covariance[:, n:, n:] = inverse * inside[:, :, None] * inside[:, None, :]
+        return covariance
+
+    def history(self, i):
+        """What was done to one image."""
+        return [
+            "model: singular isothermal ellipsoid, external shear, elliptical Sersic source"
+            + (", lens light of Gaussians" if self._fit.objective.n_light else ", no lens light"),
+            "parameters: the likeliest of what the network holds possible, nothing fitted but fluxes; errors: scatter "
+            "of what the network holds possible",
+        ]
