@@ -39,7 +39,7 @@ def lens_images(simulator, count, seed):
 
 settings = {"scale": 1, "arc_sn": (80.0, 120.0), "neighbours": False, "psf_error": False}
 euclid = LensPopulation("euclid-vis", shape=(80, 80), **settings)
-(image,), (theta_E,) = lens_images(euclid, 1, seed=12)
+(image,), (theta_E,) = lens_images(euclid, 1, seed=1)
 
 # %%
 # What the network holds possible
