@@ -24,7 +24,7 @@ class Estimated(Fitted):
         As in `LensingSuperResolver`.
     """
 
-    def _found(self, observation, **optics):
+    def _found(self, observation, *, arc_radius, **optics):  # the network has seen the arcs itself
         fit, self._scatter = estimate_lenses(self._network, observation, **optics)
         return fit
 

@@ -23,9 +23,11 @@ __all__ = [
     "FitSettings",
     "arc_misfit",
     "distinct",
+    "explained",
     "fit_coarsely",
     "light_widths",
     "minimise",
+    "noise_temperature",
     "search_range",
     "tempered",
 ]
@@ -121,7 +123,6 @@ def fit_coarsely(
     -------
     CoarseFit
     """
-    count = len(observation)
     side = min(observation.data.shape[1:])
     coarse = observation.binned(max(1, round(side / COARSE), 2 if side >= 48 else 1))
     pixel = observation.pixel
@@ -132,9 +133,7 @@ def fit_coarsely(
         smallest = torch.minimum(smallest, theta_E.amin(dim=1) / MARGIN).clamp_min(pixel)
         largest = torch.maximum(largest, theta_E.amax(dim=1) * MARGIN).clamp_max(observation.half_width)
     widths = light_widths(observation) if lens_light else None
-    correlation = torch.zeros(count) if correlation is None else correlation
-    # neighbours share their noise: a sum over m pixels has m (1 + 2 rho)^2 times one pixel's variance
-    temperature = ((1.0 + 2.0 * correlation.clamp(0.0, 1.0)) ** 2).to(observation.data)
+    temperature = noise_temperature(observation, correlation)
     limits = {"smallest": smallest, "largest": largest, "pixel": pixel, "lens_light": lens_light}
 
     if lens_light:
@@ -192,10 +191,15 @@ def _follow(objective, start, priors, pixel, limits, proposals, settings):
 def _doubtful(objective, minima, costs):
     """Whether the best minimum of each image explains its arcs badly, or hardly has any; boolean ``(images,)``."""
     images = torch.arange(len(minima), device=minima.device)
-    best = minima[images, costs.argmin(dim=1)]
-    solution = objective.solve(best, images)
-    gain = objective.without_source().solve(best, images).chi2 - solution.chi2
-    return (arc_misfit(objective, solution) > DOUBT) | (gain < FAINT)
+    misfit, gain = explained(objective, minima[images, costs.argmin(dim=1)])
+    return (misfit > DOUBT) | (gain < FAINT)
+
+
+def explained(objective, p):
+    """How well parameters ``(images, n)`` explain the arcs: `arc_misfit`, and by how much the source lowers chi2."""
+    images = torch.arange(len(p), device=p.device)
+    solution = objective.solve(p, images)
+    return arc_misfit(objective, solution), objective.without_source().solve(p, images).chi2 - solution.chi2
 
 
 def arc_misfit(objective, solution):
@@ -219,6 +223,15 @@ def _scanned(objective, start, pixel, limits, settings):
     starts[:, :, 1 : len(LENS)] = start[:, None, 1 : len(LENS)]
     starts[:, :, 7:9] += start[:, None, 3:5]
     return starts
+
+
+def noise_temperature(observation, correlation):
+    """By how much chi-square is too large for noise of this lag-1 correlation, ``(images,)``; None is none.
+
+    Neighbours share their noise: a sum over m pixels has m (1 + 2 rho)^2 times one pixel's variance.
+    """
+    correlation = torch.zeros(len(observation)) if correlation is None else correlation
+    return ((1.0 + 2.0 * correlation.clamp(0.0, 1.0)) ** 2).to(observation.data)
 
 
 def light_widths(observation):

@@ -3,7 +3,7 @@
 
 import torch
 
-from lensing_sr.fit.coarse import light_widths, search_range, tempered
+from lensing_sr.fit.coarse import light_widths, noise_temperature, search_range, tempered
 from lensing_sr.fit.lens_fit import LensFit
 from lensing_sr.fit.objective import Objective
 from lensing_sr.fit.priors import lens_priors
@@ -46,7 +46,7 @@ def propose_starts(network, observation, centre, count=CANDIDATES, **optics):
 
 @torch.no_grad()
 def estimate_lenses(
-    network, observation, centre, *, lens_light=True, correlation=None, psf_fwhm=0.0, arc_radius=None, supersampling=1
+    network, observation, centre, *, lens_light=True, correlation=None, psf_fwhm=0.0, supersampling=1
 ):
     """Lens, source and lens light as a network sees them, without any fit.
 
@@ -58,8 +58,6 @@ def estimate_lenses(
         In `eval` mode, on the device of the images.
     observation, centre, lens_light, correlation, psf_fwhm, supersampling
         As in `lensing_sr.fit.lens_fit.fit_lenses`.
-    arc_radius : object
-        Not used: the network has seen the arcs itself.
 
     Returns
     -------
@@ -72,15 +70,14 @@ def estimate_lenses(
     images = torch.arange(len(observation), device=observation.data.device)
     views = look(observation, centre, lens_light=lens_light, correlation=correlation, psf_fwhm=psf_fwhm)
     count = TOTAL if lens_light else MACRO
-    candidates = network.propose(views, CANDIDATES)[:, :, :count]
     answer = network(views)
+    candidates = network.propose(views, CANDIDATES, answer=answer)[:, :, :count]
     smallest, largest = search_range(observation, 0.0, None)  # the network's choice is not narrowed
     priors = lens_priors(
         centre, smallest=smallest, largest=largest, pixel=observation.pixel, lens_light=lens_light, centre_width=0.1
     )
     candidates = torch.minimum(torch.maximum(candidates, priors.lower[:, None]), priors.upper[:, None])
-    correlation = torch.zeros(len(images)) if correlation is None else correlation
-    temperature = ((1.0 + 2.0 * correlation.clamp(0.0, 1.0)) ** 2).to(observation.data)
+    temperature = noise_temperature(observation, correlation)
     objective = Objective(
         observation.data, tempered(observation.weight, None, temperature), observation.formation(supersampling),
         priors.mean, priors.width, widths=light_widths(observation) if lens_light else None,

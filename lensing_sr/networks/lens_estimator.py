@@ -146,7 +146,7 @@ class LensEstimator(nn.Module):
         )
 
     @torch.no_grad()
-    def propose(self, views, count, *, turns=4):
+    def propose(self, views, count, *, turns=4, answer=None):
         """Parameters from which to start a fit, ``(images, count, 19)``, arcsec.
 
         The best component of each of `turns` orientations of the image comes first, then the other components, then
@@ -160,15 +160,17 @@ class LensEstimator(nn.Module):
             How many.
         turns : int
             Orientations, 1 to 8.
+        answer : Estimate, optional
+            That of the images as they are, where it is known.
 
         Returns
         -------
         torch.Tensor
             float64, ordered as `lensing_sr.forward.model.LENS` + `SOURCE` + `LIGHT`.
         """
-        answers = [self.turned(views, symmetry) for symmetry in SYMMETRIES[:turns]]
+        first = (self(views) if answer is None else answer).mixture
+        answers = [first, *(self.turned(views, symmetry) for symmetry in SYMMETRIES[1:turns])]
         rows = [mixture.best()[:, None] for mixture in answers]
-        first = answers[0]
         order = first.log_share.argsort(dim=1, descending=True)
         images = torch.arange(len(order), device=order.device)[:, None]
         rows.append(first.mean[images, order[:, 1:]])

@@ -4,9 +4,8 @@
 import numpy as np
 
 from lensing_sr.errors import InputError
-from lensing_sr.plotting.panels import color_bar, panel, show
+from lensing_sr.plotting.panels import panel_row
 from lensing_sr.plotting.saving import save_figure
-from lensing_sr.plotting.scale_bar import scale_bar
 from lensing_sr.plotting.stretch import LIGHT, brightness_label
 
 __all__ = ["substructure_figure"]
@@ -37,12 +36,8 @@ def substructure_figure(result, path=None, overwrite=False):
     lensing_sr.errors.InputError
         If the lens of the result is smooth.
     """
-    from matplotlib.figure import Figure
-
     if result.significance is None:
         raise InputError("result", "must have a correction or point masses", None, "the evidence asked for none")
-    figure = Figure(figsize=(12.6, 3.8))
-    figure.subplots_adjust(left=0.075, right=0.92, bottom=0.13, top=0.91, wspace=0.42)
     grid = result.grid
     columns, rows = grid.to_pixel(*(np.asarray(result.perturbers[name], dtype=float) for name in ("x", "y")))
     arcs, kappa, sigma = (image.data for image in (result.arcs, result.convergence_correction, result.significance))
@@ -51,14 +46,10 @@ def substructure_figure(result, path=None, overwrite=False):
         ("Convergence beside the smooth lens", kappa, r"$\delta\kappa$", _diverging(kappa, CONVERGENCE)),
         ("Significance", sigma, r"$\sigma$", _diverging(sigma, SIGNIFICANCE)),
     ]
-    for number, (name, data, text, style) in enumerate(panels, start=1):
-        axes = panel(figure, number, name, grid, grid.extent, rows=1)
-        color_bar(figure, axes, show(axes, data, grid, **style), text)
+    figure, drawn = panel_row(grid, panels)
+    for axes in drawn.values():
         axes.scatter(columns, rows, s=60, facecolors="none", edgecolors="tab:green", linewidths=0.9)
-        scale_bar(axes, grid, grid.extent, color="black" if style["cmap"] != LIGHT else "white")
-    if path is not None:
-        save_figure(figure, path, overwrite)
-    return figure
+    return save_figure(figure, path, overwrite)
 
 
 def _diverging(data, least):

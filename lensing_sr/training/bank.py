@@ -16,7 +16,7 @@ import math
 import numpy as np
 import torch
 
-from lensing_sr.fit.coarse import FitSettings, fit_coarsely
+from lensing_sr.fit.coarse import FitSettings, explained, fit_coarsely
 from lensing_sr.fit.estimate import look
 from lensing_sr.fit.evidence import lens_evidence
 from lensing_sr.fit.observation import Observation
@@ -164,9 +164,7 @@ def fitted_shard(population, seed, shard, count, network=None):
 
 
 @torch.no_grad()
-def fit_images(
-    observation, *, centre, lens_light=True, correlation=None, psf_fwhm=0.0, judged=False, network=None
-):
+def fit_images(observation, *, centre, lens_light=True, correlation=None, psf_fwhm=0.0, judged=False, network=None):
     """Fit images, and keep what their likelihood says of them.
 
     Parameters
@@ -188,31 +186,28 @@ def fit_images(
     proposals = None if network is None else network.propose(views, PROPOSALS, turns=2)[:, :, :MACRO]
     settings = BLIND if network is None else LED
     found = fit_coarsely(observation, centre, **optics, proposals=proposals, settings=settings)
-    images = torch.arange(len(observation))
+    images = torch.arange(len(observation), device=observation.data.device)
     best = found.minima[images, found.costs.argmin(dim=1)]
     _, _, curvature = found.objective.evaluator(images)(best, images)
-    solution = found.objective.solve(best, images)
-    weight = found.objective.weight
-    arcs = (solution.arcs * weight > 1.0) & (weight > 0)
-    left = torch.where(arcs, (found.objective.data - solution.model) * weight, torch.zeros_like(weight))
-    alone = found.objective.without_source().solve(best, images)
-    misfit = left.square().sum(dim=(1, 2)) / arcs.sum(dim=(1, 2)).clamp_min(1)
+    misfit, gain = explained(found.objective, best)
     evidence = torch.full((len(images),), torch.nan, dtype=torch.float64)
     if judged:
-        evidence = lens_evidence(found.objective, found.coarse, weight, found.priors, best, 5)
+        evidence = lens_evidence(found.objective, found.coarse, found.objective.weight, found.priors, best, 5)
     slopes = torch.func.vmap(torch.func.jacrev(free_of_scale))(best, views.half_width, views.centre)
     mean, root = free_of_scale(best, views.half_width, views.centre), _root(curvature, slopes)
     missing = TOTAL - best.shape[1]
-    return {
+    shard = {
         "significance": views.significance.clamp(-6e4, 6e4).half(),
         "seen": views.seen.byte(),
         "conditions": views.conditions,
         "mean": torch.nn.functional.pad(mean, (0, missing)).float(),
         "root": torch.nn.functional.pad(root, (0, missing, 0, missing)).float(),
         "misfit": misfit.float(),
-        "gain": (alone.chi2 - solution.chi2).float(),
+        "gain": gain.float(),
         "evidence": evidence.float(),
     }
+    # a bank outgrows the memory of an accelerator, and its draws are the processor's
+    return {key: values.cpu() for key, values in shard.items()}
 
 
 def _root(curvature, slopes):

@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from lensing_sr.errors import InputError
 from lensing_sr.networks.lens_estimator import LensEstimator
 from lensing_sr.networks.symmetry import SYMMETRIES
 from lensing_sr.networks.weights import load_network, save_network
@@ -116,9 +117,19 @@ def train_estimator(recipe, folder, *, workers=1):
     -------
     LensEstimator
         With the running mean of the weights; also written as ``best.safetensors``.
+
+    Raises
+    ------
+    lensing_sr.errors.InputError
+        If the folder holds a run of another recipe.
     """
     folder = Path(folder)
     (folder / "bank").mkdir(parents=True, exist_ok=True)
+    text = json.dumps(dataclasses.asdict(recipe), indent=1)
+    copy_of = folder / "recipe.json"
+    if copy_of.exists() and copy_of.read_text(encoding="utf-8") != text:
+        raise InputError("folder", "must be new, or of a run of the same recipe", folder, "take another folder")
+    copy_of.write_text(text, encoding="utf-8")
     began = time.perf_counter()
     torch.manual_seed(recipe.seed)
     network = LensEstimator(**recipe.network)
@@ -145,13 +156,14 @@ def train_estimator(recipe, folder, *, workers=1):
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers) as pool:
         pool.map(_make, order([*held, *blind], None), chunksize=1)
+        for j in range(first - 1):  # those of a run that was stopped while they were made
+            pool.map(_make, order(_led(recipe, j), folder / f"round-{j:03d}.safetensors"), chunksize=1)
         validation = Teaching([load_file(path) for path in paths(held)])
         shards = {path: load_file(path) for path in paths(blind)}
         for k in range(first, recipe.rounds):
             # what the network of the round before last proposed is ready; that of the last is being fitted meanwhile
             for j in range(k - 1):
-                for path in paths(_led(recipe, j)):
-                    shards.setdefault(path, load_file(path) if path not in shards else None)
+                shards |= {path: load_file(path) for path in paths(_led(recipe, j)) if path not in shards}
             pending = None
             if k and k < recipe.rounds - 1:
                 weights = folder / f"round-{k - 1:03d}.safetensors"
@@ -159,7 +171,7 @@ def train_estimator(recipe, folder, *, workers=1):
             taught = Teaching(list(shards.values()))
             scores = _round(network, mean, optimiser, taught, recipe, k)
             scores |= {f"held {key}": value for key, value in validate(mean, validation).items()}
-            _keep(folder, k, network, mean, optimiser, recipe)
+            _keep(folder, k, network, mean, optimiser, recipe.title)
             say = f"round {k + 1} of {recipe.rounds}, {len(taught)} images ({int(taught.teaches.sum())} teach): "
             say += ", ".join(f"{key} {value:.4g}" for key, value in scores.items())
             say += f"; {duration(time.perf_counter() - began)} on {machine('cpu')} and {workers} workers"
@@ -201,13 +213,12 @@ def _round(network, mean, optimiser, taught, recipe, k):
     return {"parameters": float(totals[0] / steps), "evidence": float(totals[1] / steps)}
 
 
-def _keep(folder, k, network, mean, optimiser, recipe):
+def _keep(folder, k, network, mean, optimiser, title):
     parts = {"network": network, "mean": mean, "optimiser": optimiser}
     state = {name: part.state_dict() for name, part in parts.items()} | {"round": k}
     torch.save(state, folder / f"round-{k:03d}.part")
-    save_network(mean, folder / f"round-{k:03d}.safetensors", metadata={"title": recipe.title, "round": k})
+    save_network(mean, folder / f"round-{k:03d}.safetensors", metadata={"title": title, "round": k})
     (folder / f"round-{k:03d}.part").replace(folder / f"round-{k:03d}.pt")
-    (folder / "recipe.json").write_text(json.dumps(dataclasses.asdict(recipe), indent=1), encoding="utf-8")
 
 
 def main(arguments=None):
@@ -219,7 +230,14 @@ def main(arguments=None):
     parser.add_argument("--workers", type=int, default=1, help="processes that fit images meanwhile (default: 1)")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    train_estimator(read_estimator_recipe(options.recipe), options.output, workers=options.workers)
+    try:
+        recipe = read_estimator_recipe(options.recipe)
+    except (OSError, TypeError, tomllib.TOMLDecodeError) as error:
+        parser.error(f"{options.recipe}: {error}")
+    try:
+        train_estimator(recipe, options.output, workers=options.workers)
+    except InputError as error:
+        parser.error(str(error))
     return 0
 
 

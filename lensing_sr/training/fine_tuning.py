@@ -50,7 +50,8 @@ def fine_tune(network, train, validation, *, epochs, batch_size, rate, seed=0, a
         If no fit explains its image, so that there is nothing to learn.
     """
     began = time.perf_counter()
-    taught, held = Teaching(train), Teaching(validation)
+    device = next(network.parameters()).device
+    taught, held = Teaching(train, device), Teaching(validation, device)
     for name, part in (("train", taught), ("validate", held)):
         if not bool(part.teaches.any()):
             raise TrainingError(f"none of the {len(part)} images to {name} with is explained by its fit")

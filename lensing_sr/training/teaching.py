@@ -32,9 +32,12 @@ class Teaching:
     ----------
     shards : list of dict
         From `lensing_sr.training.bank.fitted_shard`.
+    device : str or torch.device
+        Where the network is that learns.
     """
 
-    def __init__(self, shards):
+    def __init__(self, shards, device="cpu"):
+        self.device = torch.device(device)
         self.bank = {key: torch.cat([shard[key] for shard in shards]) for key in shards[0]}
         self.teaches = (self.bank["gain"] > GAIN) & (self.bank["misfit"] < MISFIT)
         judged = self.bank["evidence"].isfinite()
@@ -47,14 +50,14 @@ class Teaching:
 
     def batch(self, index, symmetry, generator):
         """Views, drawn parameters, what to learn of each: `Views`, ``(n, 19)``, two booleans, evidence."""
-        part = {key: values[index] for key, values in self.bank.items()}
+        z = torch.randn(len(index), self.bank["mean"].shape[1], 1, generator=generator).to(self.device)
+        part = {key: values[index].to(self.device) for key, values in self.bank.items()}
         views = Views(
             laid_down(part["significance"].float(), symmetry), laid_down(part["seen"].float(), symmetry),
             part["conditions"], None, None,
         )  # fmt: skip
-        z = torch.randn(len(index), part["mean"].shape[1], 1, generator=generator)
-        t = part["mean"] + (part["root"] @ z)[:, :, 0]
-        return views, laid_down_parameters(t, symmetry), self.teaches[index], self.judged[index], part["evidence"]
+        t = laid_down_parameters(part["mean"] + (part["root"] @ z)[:, :, 0], symmetry)
+        return views, t, *(flags[index].to(self.device) for flags in (self.teaches, self.judged)), part["evidence"]
 
 
 def loss_of(estimate, views, t, teaches, judged, evidence):
@@ -82,7 +85,7 @@ def learn(network, optimiser, taught, index, symmetry, generator):
     finite = bool(length.isfinite())
     if finite:
         optimiser.step()
-    return torch.stack(parts).detach(), finite
+    return torch.stack(parts).detach().cpu(), finite
 
 
 @torch.no_grad()
@@ -92,7 +95,8 @@ def validate(network, held):
     views, t, teaches, judged, evidence = held.batch(index, SYMMETRIES[0], torch.Generator().manual_seed(1))
     estimate = network(views)
     total, parameters, judgement = loss_of(estimate, views, t, teaches, judged, evidence)
-    off = ((estimate.mixture.best()[:, 0] - held.bank["mean"][:, 0])[teaches] * SCATTER[0]).abs()
+    found, fitted = estimate.mixture.best()[:, 0].cpu(), held.bank["mean"][:, 0]
+    off = ((found - fitted)[held.teaches] * SCATTER[0]).abs()
     return {
         "parameters": float(parameters),
         "evidence": float(judgement),

@@ -100,3 +100,14 @@ def test_gradients_reach_every_weight(network, views):
     loss.backward()
     silent = {name for name, p in made.named_parameters() if p.grad is None or not p.grad.isfinite().all()}
     assert not silent
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_answers_as_the_processor_does(network, views):
+    there = type(views)(*(t.cuda() for t in views))
+    starts = network.propose(views, 9)
+    try:
+        found = network.cuda().propose(there, 9).cpu()
+    finally:
+        network.cpu()
+    torch.testing.assert_close(found, starts, rtol=1e-3, atol=1e-3)

@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 
+from lensing_sr.errors import InputError
 from lensing_sr.fit.coarse import fit_coarsely
 from lensing_sr.networks.lens_estimator import LensEstimator
 from lensing_sr.networks.mixture import in_arcsec
@@ -107,6 +108,16 @@ def test_rounds_train_resume_and_repeat(tmp_path, monkeypatch):
         assert torch.equal(one, other)
     assert load_network(tmp_path / "parts" / "best.safetensors").settings == whole.settings
     assert len((tmp_path / "parts" / "training.log").read_text().splitlines()) == 3
+    with pytest.raises(InputError, match="folder: must be new, or of a run of the same recipe"):
+        train_estimator(dataclasses.replace(recipe, rate=1.0), tmp_path / "parts")
+
+
+def test_wrong_recipes_are_refused(tmp_path, capsys):
+    (tmp_path / "wrong.toml").write_text("roundz = 3\n")
+    for name, message in (("wrong.toml", "roundz"), ("none.toml", "No such file")):
+        with pytest.raises(SystemExit):
+            estimation.main([str(tmp_path / name), "--output", str(tmp_path / "run")])
+        assert message in capsys.readouterr().err
 
 
 class Here:
