@@ -22,6 +22,8 @@ __all__ = ["Fitted", "at_bound", "named"]
 FIT_SUPERSAMPLING = 2
 #: How hard a fit tries that a network starts: a few starts of its own guard against what the network has never seen.
 LED = FitSettings(shapes=1, starts=6, survivors=3, modes=2)
+#: How hard where the question is only whether there is a lens.
+HASTY = FitSettings(shapes=1, starts=6, survivors=2, modes=1, guard=False)
 #: Distance to a bound at which a parameter counts as having ended there.
 NEAR = 1e-3
 
@@ -39,12 +41,14 @@ class Fitted(Explanation):
         As in `LensingSuperResolver`.
     network : lensing_sr.networks.lens_estimator.LensEstimator, optional
         Tells where to start; in `eval` mode, on the device of the batch.
+    settings : lensing_sr.fit.coarse.FitSettings, optional
+        How hard to try.
     """
 
-    def __init__(self, batch, *, lens_light, supersampling, network=None):
+    def __init__(self, batch, *, lens_light, supersampling, network=None, settings=None):
         observation = batch.observation
         free = supersampling == "auto"
-        self._network = network
+        self._network, self._effort = network, settings or (FitSettings() if network is None else LED)
         fit = self._found(
             observation,
             centre=batch.centre,
@@ -68,10 +72,10 @@ class Fitted(Explanation):
     def _found(self, observation, **optics):
         """The minimum, as a `lensing_sr.fit.lens_fit.LensFit`."""
         if self._network is None:
-            return fit_lenses(observation, **optics)
+            return fit_lenses(observation, **optics, settings=self._effort)
         seen = {name: optics[name] for name in ("centre", "lens_light", "correlation", "psf_fwhm")}
         proposals = propose_starts(self._network, observation, **seen)
-        return fit_lenses(observation, **optics, proposals=proposals, settings=LED)
+        return fit_lenses(observation, **optics, proposals=proposals, settings=self._effort)
 
     def _errors(self, images):
         """Covariance of parameters and amplitudes, ``(images, n + L, n + L)``."""

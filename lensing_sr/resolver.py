@@ -10,9 +10,10 @@ import numpy as np
 
 from lensing_sr._assembly import assemble
 from lensing_sr._estimated import Estimated
-from lensing_sr._fitted import Fitted
+from lensing_sr._fitted import HASTY, Fitted
 from lensing_sr._network import ChosenNetwork
 from lensing_sr._predicted import Predicted
+from lensing_sr._readings import better_readings, worth_another
 from lensing_sr._refined import Refined
 from lensing_sr._stack import group_alike, stack
 from lensing_sr.errors import InputError
@@ -219,6 +220,15 @@ class LensingSuperResolver:
         images = [LensImage.read(image, **how_to_read) for image in images]
         prepared = [prepare(image, lens_light=self.lens_light) for image in images]
         reading = (time.perf_counter() - started) / max(len(images), 1)
+        results = self._resolve(images, prepared, reading, progress=progress)
+        if not self._predicts:
+            self._read_again(images, prepared, results)
+        for image, result in zip(images, results, strict=True):
+            log.info("%s: %r", image.name or "image", result)
+        return results
+
+    def _resolve(self, images, prepared, reading, *, progress=False):
+        """Results of images as they were prepared, those alike in batches; `reading` is the time each took before."""
         results = [None] * len(images)
         groups = group_alike(images, prepared, BATCH)
         for members in progress_bar(groups, description="super-resolving", show=progress and len(groups) > 1):
@@ -229,15 +239,30 @@ class LensingSuperResolver:
                 device=self._torch_device(),
                 dtype=self.dtype,
             )
-            lens_light = prepared[members[0]].lens_visible if self.lens_light == "auto" else self.lens_light
-            explain = self._explain(lens_light)
+            explain = self._explain(self._lens_light(prepared[members[0]].lens_visible))
             assembled = assemble(batch, explain, scale=self.scale, target_psf=self.target_psf)
             elapsed = (time.perf_counter() - began) / len(members) + reading
             for i, result in zip(members, assembled, strict=True):
                 result.meta.update(self._provenance(), seed=self.seed, time_s=elapsed)
                 results[i] = result
-                log.info("%s: %r", images[i].name or "image", result)
         return results
+
+    def _read_again(self, images, prepared, results):
+        """Replace results that no lens explains where it does if other light is taken for the arcs."""
+        began = time.perf_counter()
+        doubted = [i for i, result in enumerate(results) if worth_another(prepared[i], result.quality)]
+        others = better_readings(
+            [images[i] for i in doubted], [prepared[i] for i in doubted],
+            [results[i].quality for i in doubted], self._weigh, batch=BATCH, device=self._torch_device(),
+            dtype=self.dtype,
+        )  # fmt: skip
+        elapsed = (time.perf_counter() - began) / max(len(doubted), 1)
+        for i in doubted:
+            results[i].meta["time_s"] += elapsed
+        better = {i: other for i, other in zip(doubted, others, strict=True) if other is not None}
+        for i, result in zip(better, self._resolve([images[i] for i in better], list(better.values()), 0.0), strict=True):
+            result.meta["time_s"] += results[i].meta["time_s"]
+            results[i] = result
 
     def validate(self, image, *, scale=2, seed=0, result=None, **how_to_read):
         """Withhold pixels of an image, super-resolve it without them, and score what becomes of them.
@@ -375,6 +400,17 @@ class LensingSuperResolver:
         if self._looks is None:
             raise InputError("method", "must not be 'fit' for save", repr(self.method), "a fit has no weights")
         self._looks.save(path)
+
+    def _lens_light(self, visible):
+        """Whether to model the light of a lens galaxy that is seen or not."""
+        return visible if self.lens_light == "auto" else self.lens_light
+
+    def _weigh(self, batch, visible):
+        """A quick explanation of a batch, to tell whether there is a lens."""
+        settings = {"lens_light": self._lens_light(visible), "supersampling": 1}
+        if self._looks is not None:
+            settings["network"] = self._looks.on(self._torch_device())
+        return Estimated(batch, **settings) if self.method == "network" else Fitted(batch, **settings, settings=HASTY)
 
     def _explain(self, lens_light):
         """The method, as `assemble` takes it."""

@@ -1,15 +1,10 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""What is where in a field: the lens galaxy, the radius of the arcs, and the neighbours that are no arcs.
+"""What is where in a field: the lens galaxy, and the radius about which the arcs gather.
 
-Pure functions of arrays, in pixels; detections are those of `photutils.segmentation`.
+Pure functions of arrays, in pixels.
 """
 
-import warnings
-from dataclasses import dataclass
-
 import numpy as np
-from photutils.segmentation import deblend_sources, detect_sources
-from photutils.utils.exceptions import NoDetectionsWarning
 from scipy import ndimage
 
 from lensing_sr.image.galaxy import adaptive_moments, moments_near
@@ -17,11 +12,12 @@ from lensing_sr.image.opposite import opposite_image
 from lensing_sr.image.sky import smoothed_snr
 
 __all__ = [
-    "Pieces",
     "arc_radius",
+    "clear",
     "distances",
     "find_lens",
-    "find_pieces",
+    "find_lights",
+    "is_image",
     "lens_is_visible",
     "residual_significance",
 ]
@@ -31,15 +27,9 @@ SMOOTHING = 1.2
 #: Significance of a detected pixel, and pixels a detection has at least.
 THRESHOLD, PIXELS = 4.0, 6
 #: Bright sources count no more than this: arcs are recognised by the angle they cover, not by their peak.
-_CAP = 12.0
+CAP = 12.0
 #: Peak significance of what may be taken for an arc or masked as a neighbour: shared noise makes fainter clumps.
 CLEAR = 6.0
-#: Light whose centroid lies within so many arc radii, or half-light radii of the lens galaxy, may be an arc whatever
-#: its shape; further out it must be joined to one, be elongated along the circle, or both.
-REACH, REACH_LIGHT = 1.25, 1.8
-REACH_JOINED, REACH_ELONGATED, REACH_BOTH = 1.6, 1.6, 2.4
-
-
 #: What lies within this part of half of the field's shorter side from its middle is no image of a lens there.
 OFF = 0.05
 #: Beyond this part of it, elongated light is no lens galaxy.
@@ -73,19 +63,46 @@ def find_lens(data, noise, mask):
     >>> bool(abs(x0 - 33) <= 1), bool(abs(y0 - 28) <= 1), bool(snr > 100)
     (True, True, True)
     """
+    score, snr = _compact_light(data, noise, mask)
+    if not score.max() > 0:
+        return _middle(data), float(snr.max())
+    row, column = np.unravel_index(np.argmax(score), data.shape)
+    return (float(column), float(row)), float(snr[row, column])
+
+
+def find_lights(data, noise, mask):
+    """Positions at which a lens galaxy may be, the likeliest first: as `find_lens`, but all peaks of light.
+
+    Parameters
+    ----------
+    data, noise, mask : numpy.ndarray
+        As there.
+
+    Returns
+    -------
+    list of ((column, row), snr)
+    """
+    score, snr = _compact_light(data, noise, mask)
+    rows, columns = np.nonzero((score > 0) & (score == ndimage.maximum_filter(score, 5)))
+    order = np.argsort(-score[rows, columns])
+    return [((float(columns[k]), float(rows[k])), float(snr[rows[k], columns[k]])) for k in order]
+
+
+def _compact_light(data, noise, mask):
+    """Smoothed light, weighted by its distance from the middle, where it is detected; and its significance."""
     ny, nx = data.shape
-    middle = ((nx - 1) / 2, (ny - 1) / 2)
     weight = ndimage.gaussian_filter((~mask).astype(float), 2.0)
     light = ndimage.gaussian_filter(np.where(mask, 0.0, data), 2.0) / np.maximum(weight, 0.1)
     snr = smoothed_snr(np.where(mask, 0.0, data), noise, mask, 2.0)
-    score = light * np.exp(-0.5 * (distances(data.shape, middle) / (0.12 * min(nx, ny))) ** 2)
+    score = light * np.exp(-0.5 * (distances(data.shape, _middle(data)) / (0.12 * min(nx, ny))) ** 2)
     inner = np.zeros(data.shape, dtype=bool)
     inner[2:-2, 2:-2] = True
-    score = np.where(inner & (snr > 5.0) & (weight > 0.3), score, 0.0)
-    if not score.max() > 0:
-        return middle, float(snr.max())
-    row, column = np.unravel_index(np.argmax(score), data.shape)
-    return (float(column), float(row)), float(snr[row, column])
+    return np.where(inner & (snr > 5.0) & (weight > 0.3), score, 0.0), snr
+
+
+def _middle(data):
+    """(column, row) of the middle of an array."""
+    return (data.shape[1] - 1) / 2, (data.shape[0] - 1) / 2
 
 
 def distances(shape, centre):
@@ -147,7 +164,7 @@ def is_image(significance, centre):
     -------
     bool
     """
-    labels, _ = ndimage.label(_clear(significance))
+    labels, _ = ndimage.label(clear(significance))
     this = labels[tuple(int(round(c)) for c in centre[::-1])]
     middle = tuple(0.5 * (n - 1) for n in significance.shape[::-1])
     if not this or np.hypot(centre[0] - middle[0], centre[1] - middle[1]) < OFF * min(middle):
@@ -216,8 +233,8 @@ def arc_radius(significance, centre, smallest=3.0):
     r = distances(significance.shape, centre)
     half, step = 0.5 * min(significance.shape), 0.05
     prior = 0.35 * half
-    weight = np.clip(np.minimum(significance, _CAP) - THRESHOLD, 0.0, None)
-    inside = (r >= smallest) & (r < 1.1 * half) & _clear(significance)
+    weight = np.clip(np.minimum(significance, CAP) - THRESHOLD, 0.0, None)
+    inside = (r >= smallest) & (r < 1.1 * half) & clear(significance)
     if not inside.any():
         return 0.0
     r, weight = r[inside], weight[inside]
@@ -229,152 +246,11 @@ def arc_radius(significance, centre, smallest=3.0):
     return float(smallest * np.exp(step * (np.argmax(coverage) + 0.5)))
 
 
-def _clear(significance):
-    """Pixels of clumps that are large and significant enough to believe."""
+def clear(significance):
+    """Pixels of clumps that are large and significant enough to believe, bool, shaped as `residual_significance`."""
     labels, count = ndimage.label(significance > THRESHOLD)
     number = np.arange(1, count + 1)
     keep = np.zeros(count + 1, dtype=bool)
     if count:
         keep[1:] = (ndimage.maximum(significance, labels, number) > CLEAR) & (np.bincount(labels.ravel())[1:] >= PIXELS)
     return keep[labels]
-
-
-@dataclass
-class Pieces:
-    """Detections in the residual: what may be arcs and what is not.
-
-    Attributes
-    ----------
-    arcs : numpy.ndarray
-        (ny, nx) bool, light that may be lensed.
-    neighbours : numpy.ndarray
-        (ny, nx) bool, neighbours with a margin: to be masked.
-    compact : numpy.ndarray
-        (ny, nx) bool, detections of either kind that are not elongated along the circle, without an opposite image.
-    count : int
-        Number of neighbours.
-    extent : float
-        Distance in pixels within which 98 % of the arcs' pixels lie; 0 without arcs.
-    ring : float
-        Radius of the arcs in pixels, averaged over the angles where there are any; 0 without arcs.
-    """
-
-    arcs: np.ndarray
-    neighbours: np.ndarray
-    compact: np.ndarray
-    count: int
-    extent: float
-    ring: float
-
-
-def find_pieces(significance, centre, radius, lens_size=0.0):
-    """Tell arcs from neighbours by their distance from the lens.
-
-    Sources are detected and deblended.  One whose centroid lies within 1.25 arc radii, or 1.8 half-light radii of the
-    lens galaxy, may be an arc and is kept.  So is one that is joined to it, or elongated along the circle, within
-    1.6 arc radii, and one that is both within 2.4.  If all that is on one side of the lens, the other image of the
-    source is looked for on the opposite side (`~lensing_sr.image.opposite.opposite_image`): it is kept however far out
-    it is, and the mean distance of the two takes the place of a smaller arc radius.  The others, if clearly detected,
-    are neighbours.
-
-    Parameters
-    ----------
-    significance : numpy.ndarray
-        (ny, nx) from `residual_significance`.
-    centre : tuple of float
-        (column, row) of the lens, in pixels.
-    radius : float
-        Arc radius in pixels.
-    lens_size : float or None
-        Half-light radius of the lens galaxy in pixels; None where it is not seen: then there is no lens without an
-        image, and where nothing is within reach the nearest light is one.
-
-    Returns
-    -------
-    Pieces
-    """
-    nothing, size = np.zeros(significance.shape, dtype=bool), lens_size or 0.0
-    with warnings.catch_warnings():
-        # photutils warns of an empty sky, and of peaks too close to deblend: neither is news here
-        warnings.simplefilter("ignore", NoDetectionsWarning)
-        warnings.simplefilter("ignore", UserWarning)
-        whole = detect_sources(significance, THRESHOLD, PIXELS)
-        if whole is None:
-            return Pieces(nothing, nothing, nothing, 0, 0.0, 0.0)
-        labels = deblend_sources(
-            significance, whole, PIXELS, n_levels=16, contrast=0.01, progress_bar=False
-        ).data
-    count = labels.max() + 1
-    number, parent = np.arange(count), np.zeros(count, dtype=int)
-    parent[labels.ravel()] = whole.data.ravel()
-    measured = _measure(significance, labels, centre)
-    tangential, peak, area = measured[1:]
-    arcs = _within_reach(measured, parent, radius, size)
-    if lens_size is None and not arcs.any():  # something is an image
-        radius = min(measured[0][peak > CLEAR], default=radius)
-        arcs = _within_reach(measured, parent, radius, size)
-    beyond = (peak > CLEAR) & ~arcs
-    image, middle = opposite_image(significance, arcs[labels] & _clear(significance), (parent * beyond)[labels], centre)
-    if image:
-        arcs = _within_reach(measured, parent, max(radius, middle), size) | (parent == image)
-    # what is cut off a neighbour by deblending goes with it, however faint
-    strong = np.isin(parent, parent[(peak > CLEAR) & ~arcs])
-    outside = ~arcs & strong & (number > 0)
-    kept = arcs[labels]
-    neighbours = nothing.copy()
-    growth = np.clip(np.rint(2 + 0.35 * np.sqrt(area / np.pi)), 2, 8).astype(int)
-    for steps in np.unique(growth[outside]):
-        neighbours |= ndimage.binary_dilation((outside & (growth == steps))[labels], iterations=int(steps))
-    neighbours &= ~ndimage.binary_dilation(kept, iterations=1)
-    compact = (~tangential & (peak > CLEAR) & (number > 0) & (parent != image))[labels]
-    count = len(np.unique(parent[outside]))
-    return Pieces(kept, neighbours, compact, count, *_ring(significance, kept & _clear(significance), centre))
-
-
-def _within_reach(measured, parent, radius, size):
-    """Which labels may be arcs by their distance, their shape and what they are joined to."""
-    distance, tangential = measured[:2]
-    some = np.arange(len(distance)) > 0
-    arcs = some & (distance <= max(REACH * radius, REACH_LIGHT * size))
-    joined = np.isin(parent, parent[arcs])
-    arcs |= some & joined & (distance <= REACH_JOINED * radius)
-    return arcs | (some & tangential & (distance <= np.where(joined, REACH_BOTH, REACH_ELONGATED) * radius))
-
-
-def _ring(significance, arcs, centre):
-    """Distance that holds nearly all arcs, and their radius averaged over the angles that they cover.
-
-    Opposite images of a source lie at theta_E plus and minus its offset: averaged over angles, not over light, the
-    radius comes closest to theta_E.
-    """
-    rows, columns = np.nonzero(arcs)
-    if rows.size == 0:
-        return 0.0, 0.0
-    x, y = columns - centre[0], rows - centre[1]
-    r, weight = np.hypot(x, y), significance[rows, columns]
-    sector = (np.arctan2(y, x) / (2 * np.pi) * 24).astype(int) % 24
-    light = np.bincount(sector, weights=weight, minlength=24)
-    mean = np.bincount(sector, weights=weight * r, minlength=24) / np.maximum(light, 1e-9)
-    covered = np.minimum(light, 100 * _CAP)
-    return float(np.percentile(r, 98)), float((covered * mean).sum() / covered.sum())
-
-
-def _measure(significance, labels, centre):
-    """Distance of the centroid, whether elongated along the circle, peak and area, for each label."""
-    rows, columns = np.nonzero(labels)
-    label, count = labels[rows, columns], labels.max() + 1
-    weight = np.minimum(significance[rows, columns], _CAP)
-
-    def total(values):
-        return np.bincount(label, weights=weight * values, minlength=count)
-
-    norm = np.maximum(total(np.ones(len(label))), 1e-12)
-    x, y = total(columns - centre[0]) / norm, total(rows - centre[1]) / norm
-    distance = np.hypot(x, y)
-    dx, dy = columns - centre[0] - x[label], rows - centre[1] - y[label]
-    unit = np.maximum(distance, 1e-9)
-    along = total(((dy * x[label] - dx * y[label]) / unit[label]) ** 2) / norm + 0.1
-    across = total(((dx * x[label] + dy * y[label]) / unit[label]) ** 2) / norm + 0.1
-    peak = np.zeros(count)
-    np.maximum.at(peak, label, significance[rows, columns])
-    return distance, along > 2.5 * across, peak, np.bincount(label, minlength=count)

@@ -4,36 +4,21 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage
 
 from lensing_sr.errors import InputError
-from lensing_sr.image.detect import (
-    Pieces,
-    arc_radius,
-    distances,
-    find_lens,
-    find_pieces,
-    is_image,
-    lens_is_visible,
-    residual_significance,
-)
-from lensing_sr.image.galaxy import adaptive_moments, fit_galaxy
+from lensing_sr.image.field import measure_field
+from lensing_sr.image.galaxy import adaptive_moments
 from lensing_sr.image.kernels import SIGMA
-from lensing_sr.image.noise import estimate_noise_map, noise_correlation, noise_scale
-from lensing_sr.image.sky import blank_sky, sky_level
+from lensing_sr.image.reading import DETECTED, other_readings, read_field
 
-__all__ = ["PreparedImage", "prepare"]
+__all__ = ["PreparedImage", "cut_out", "prepare", "read_again"]
 
-#: Lag-1 correlation above which it is worth a note.
-CORRELATED = 0.15
-#: Pixels a side: above the first, detection works on binned pixels; above the second, on the middle of the image.
-_BIN_ABOVE, _CROP_ABOVE = 288, 600
 #: Pixels a side below which the whole field is fitted; half-size that a fit region exceeds only for larger arcs.
 _WHOLE, _HALF = 80, 60
-#: Signal-to-noise ratio of a detected lens.
-_DETECTED = 5.0
 #: Neighbours that make a field crowded; share of the lens galaxy's light above which another galaxy is a rival.
 _MANY, _RIVAL = 20, 0.4
+#: What is said where there is one.
+RIVAL = "second galaxy"
 #: Samples of a profile's FWHM that tell its moments.
 _SAMPLES = 4
 
@@ -74,6 +59,12 @@ class PreparedImage:
         How many were masked.
     full_noise : numpy.ndarray
         Sigma map of the whole image, multiplied by `noise_scale`.
+    field : `~lensing_sr.image.field.Field`
+        Sky and noise of the whole image.
+    reading : `~lensing_sr.image.reading.Reading`
+        Which light in it was taken for what.
+    settings : tuple
+        ``lens_light`` and ``max_radius``.
     notes, flags : list of str
         Facts; and reasons not to trust a fit: "no source detected", "point source",
         "crowded field", "second galaxy", "edge".
@@ -95,6 +86,9 @@ class PreparedImage:
     correlation: float
     neighbours: int
     full_noise: np.ndarray
+    field: object
+    reading: object
+    settings: tuple
     notes: list = field(default_factory=list)
     flags: list = field(default_factory=list)
 
@@ -105,20 +99,6 @@ class PreparedImage:
             f"arcs at {self.arc_radius:.2f} arcsec, noise scale {self.noise_scale:.2f}, "
             f"{self.neighbours} neighbours masked>"
         )
-
-
-@dataclass
-class _Found:
-    """What `_find` reads off a field, in its pixels."""
-
-    centre: tuple
-    core: float
-    size: float
-    visible: bool
-    snr: float
-    radius: float
-    pieces: Pieces
-    rival: float
 
 
 def prepare(image, *, max_radius=None, lens_light="auto"):
@@ -166,148 +146,102 @@ def prepare(image, *, max_radius=None, lens_light="auto"):
     """
     if max_radius is not None and not max_radius > 0:
         raise InputError("max_radius", "must be positive, in arcsec", max_radius)
-    notes, flags = [], []
-    mask = np.array(image.mask, dtype=bool)
-    data = np.where(np.isfinite(image.data), image.data, 0.0)
-    window = tuple(_middle(n, _CROP_ABOVE) for n in data.shape)
-    if image.noise is None:
-        noise, note = estimate_noise_map(data, mask, image.header, image.unit, image.instrument)
-        notes.append(note)
-        scale = 1.0
-        blank = blank_sky(data[window], noise[window], mask[window])
-    else:
-        noise = np.where(mask, np.inf, image.noise)
-        blank = blank_sky(data[window], noise[window], mask[window])
-        scale = noise_scale(data[window], noise[window], blank=blank)
-        if scale == 1.0:  # never the outcome of a measurement
-            notes.append("too little blank sky to check the noise map")
-    correlation = noise_correlation(data[window], noise[window], blank=blank)
-    if correlation > CORRELATED:
-        notes.append(f"correlated noise (neighbouring pixels {correlation:.2f})")
-    sky, rms = sky_level(data[window], blank)
-    noise = noise * scale
+    field = measure_field(image)
+    return _prepared(image, field, read_field(field, lens_light), (lens_light, max_radius))
 
-    factor = 2 if min(s.stop - s.start for s in window) > _BIN_ABOVE else 1
-    found = _find(*_binned(data[window] - sky, noise[window], mask[window], blank, factor), lens_light)
-    arcs, neighbours = (
-        _unbinned(part, factor, data[window].shape) for part in (found.pieces.arcs, found.pieces.neighbours)
-    )
-    centre = tuple(
-        c * factor + 0.5 * (factor - 1) + s.start for c, s in zip(found.centre, window[::-1], strict=True)
-    )
-    full_mask = mask.copy()
-    full_mask[window] |= neighbours
+
+def read_again(image, prepared):
+    """The image prepared by other readings of its field: see `lensing_sr.image.reading.other_readings`.
+
+    Parameters
+    ----------
+    image : `~lensing_sr.image.lens_image.LensImage`
+        The image.
+    prepared : PreparedImage
+        That of `prepare`.
+
+    Returns
+    -------
+    list of PreparedImage
+        Their fit regions are alike, as large as the one that needs most.
+    """
+    readings = other_readings(prepared.field, prepared.reading, prepared.settings[0])
     pixel = float(image.grid.pixel_scale.value)
+    half = max((_half(reading, prepared.field, prepared.settings[1], pixel) for reading in readings), default=0.0)
+    return [_prepared(image, prepared.field, reading, prepared.settings, half) for reading in readings]
 
-    reach = max(found.radius, found.size) * factor
-    half = max(1.7 * found.radius * factor, min(1.1 * found.pieces.extent * factor + 3, max(2 * reach, _HALF)))
+
+def cut_out(image, prepared):
+    """The image prepared by the same reading, with a fit region no larger than it needs."""
+    return _prepared(image, prepared.field, prepared.reading, prepared.settings)
+
+
+def _half(reading, field, max_radius, pixel):
+    """Half-size in pixels of the fit region that a reading needs."""
+    radius = reading.radius * field.factor
+    reach = max(radius, reading.size * field.factor)
+    half = max(1.7 * radius, min(1.1 * reading.pieces.extent * field.factor + 3, max(2 * reach, _HALF)))
     half = max(half, min(2.5 * reach, _HALF), 24)
-    if max_radius is not None:
-        half = min(half, max(max_radius / pixel, 8))
-    slices = _box(data.shape, centre, half)
+    return half if max_radius is None else min(half, max(max_radius / pixel, 8))
 
-    if found.snr < _DETECTED:
+
+def _prepared(image, field, reading, settings, half=None):
+    """What a reading of the field makes of the image; the fit region reaches `half` pixels each way."""
+    lens_light, max_radius = settings
+    notes, flags = list(field.notes), []
+    factor, pieces = field.factor, reading.pieces
+    arcs, neighbours = (field.unbinned(part) for part in (pieces.arcs, pieces.neighbours))
+    centre = field.in_image(reading.centre)
+    full_mask = field.mask.copy()
+    full_mask[field.window] |= neighbours
+    pixel = float(image.grid.pixel_scale.value)
+    slices = _box(field.data.shape, centre, half or _half(reading, field, max_radius, pixel))
+
+    if reading.snr < DETECTED:
         flags.append("no source detected")
-    elif _is_point(found.core * factor, image.psf, pixel) and found.visible:
+    elif _is_point(reading.core * factor, image.psf, pixel) and reading.visible:
         flags.append("point source")
-    if found.pieces.count >= _MANY:
+    if pieces.count >= _MANY:
         flags.append("crowded field")
-    if found.rival > _RIVAL:
-        flags.append("second galaxy")
+    if reading.rival > _RIVAL:
+        flags.append(RIVAL)
     border = np.zeros(arcs.shape, dtype=bool)
     border[[0, -1]], border[:, [0, -1]] = True, True
-    distance = min(*centre, data.shape[1] - 1 - centre[0], data.shape[0] - 1 - centre[1])
-    if (arcs & border).sum() > 2 or distance < max(1.1 * found.radius * factor, 3):
+    rows, columns = field.data.shape
+    distance = min(*centre, columns - 1 - centre[0], rows - 1 - centre[1])
+    if (arcs & border).sum() > 2 or distance < max(1.1 * reading.radius * factor, 3):
         flags.append("edge")
-    if found.pieces.count:
-        notes.append(f"{found.pieces.count} neighbours masked")
-    if not found.visible and lens_light == "auto":
+    if pieces.count:
+        notes.append(f"{pieces.count} neighbours masked")
+    if not reading.visible and lens_light == "auto":
         notes.append("no light of the lens galaxy seen: the lens is taken to be near the centre of the field")
-    if found.radius == 0:
+    if reading.radius == 0:
         notes.append("no arcs seen beside the lens galaxy")
 
     x, y = image.grid.to_arcsec(*centre)
     return PreparedImage(
-        data=data[slices].copy(),
-        noise=noise[slices].copy(),
+        data=field.data[slices].copy(),
+        noise=field.noise[slices].copy(),
         mask=full_mask[slices].copy(),
         grid=image.grid.cropped(*slices),
         psf=image.psf,
         slices=slices,
         lens_position=(float(x.value), float(y.value)),
-        lens_size=found.size * factor * pixel,
-        lens_visible=found.visible,
-        arc_radius=found.radius * factor * pixel,
-        sky=sky,
-        sky_rms=rms,
-        noise_scale=scale,
-        correlation=correlation,
-        neighbours=found.pieces.count,
-        full_noise=noise,
+        lens_size=reading.size * factor * pixel,
+        lens_visible=reading.visible,
+        arc_radius=reading.radius * factor * pixel,
+        sky=field.sky,
+        sky_rms=field.sky_rms,
+        noise_scale=field.noise_scale,
+        correlation=field.correlation,
+        neighbours=pieces.count,
+        full_noise=field.noise,
+        field=field,
+        reading=reading,
+        settings=settings,
         notes=notes,
         flags=flags,
     )
-
-
-def _find(data, noise, mask, blank, lens_light):
-    """Read a sky-subtracted field: see `_Found`."""
-    centre, snr = find_lens(data, noise, mask)
-    middle = ((data.shape[1] - 1) / 2, (data.shape[0] - 1) / 2)
-    visible = lens_light is True or (lens_light == "auto" and lens_is_visible(data, mask, centre))
-    visible = bool(visible and snr >= _DETECTED)
-    bare = np.zeros(data.shape)
-    np.divide(data, noise, out=bare, where=~mask)
-    if visible and lens_light == "auto":
-        visible = not is_image(residual_significance(bare, mask, blank), centre)
-    core = adaptive_moments(data, mask, centre)[2]
-    if visible:
-        galaxy = fit_galaxy(data, noise, mask, centre)
-        centre, size, residual = galaxy.centre, galaxy.half_light_radius, galaxy.residual
-    else:
-        centre, size = middle, 0.0
-        residual = bare
-    significance = residual_significance(residual, mask, blank)
-    radius = arc_radius(significance, centre)
-    # without arcs to be seen, the reach of a lens of that size
-    pieces = find_pieces(significance, centre, max(radius, size, 3.0), size if visible else None)
-    rival = 0.0
-    if visible and pieces.compact.any():
-        rest = np.where(mask, 0.0, data - galaxy.image - galaxy.sky)
-        labels, count = ndimage.label(pieces.compact & (distances(data.shape, centre) < 4 * max(pieces.ring, size)))
-        flux = ndimage.sum_labels(rest, labels, np.arange(1, count + 1))
-        rival = float(max(flux, default=0.0) / max(galaxy.image.sum(), 1e-300))
-    return _Found(centre, core, size, visible, snr, pieces.ring, pieces, rival)
-
-
-def _middle(n, largest):
-    start = max(0, (n - largest) // 2)
-    return slice(start, start + min(n, largest))
-
-
-def _binned(data, noise, mask, blank, factor):
-    """Means of good pixels over ``factor`` x ``factor`` blocks, with the noise of such a mean."""
-    if factor == 1:
-        return data, noise, mask, blank
-    ny, nx = (n // factor for n in data.shape)
-
-    def blocks(array):
-        return array[: ny * factor, : nx * factor].reshape(ny, factor, nx, factor).sum(axis=(1, 3))
-
-    good = blocks((~mask).astype(float))
-    some = np.maximum(good, 1.0)
-    mean = blocks(np.where(mask, 0.0, data)) / some
-    sigma = np.sqrt(blocks(np.where(mask, 0.0, noise) ** 2)) / some
-    bad = good == 0
-    return mean, np.where(bad, np.inf, sigma), bad, blocks(blank.astype(float)) == factor**2
-
-
-def _unbinned(part, factor, shape):
-    if factor == 1:
-        return part
-    full = np.zeros(shape, dtype=bool)
-    fine = part.repeat(factor, axis=0).repeat(factor, axis=1)
-    full[: fine.shape[0], : fine.shape[1]] = fine
-    return full
 
 
 def _box(shape, centre, half):

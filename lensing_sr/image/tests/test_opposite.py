@@ -7,10 +7,11 @@ from astropy import units as u
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lensing_sr.image.detect import find_pieces, is_image
+from lensing_sr.image.detect import is_image
 from lensing_sr.image.galaxy import moments_near
 from lensing_sr.image.lens_image import LensImage
 from lensing_sr.image.opposite import opposite_image
+from lensing_sr.image.pieces import find_pieces
 from lensing_sr.image.prepare import prepare
 from lensing_sr.simulation import LensPopulation
 

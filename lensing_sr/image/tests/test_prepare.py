@@ -17,9 +17,10 @@ from scipy import ndimage
 
 from lensing_sr.errors import InputError
 from lensing_sr.forward.model import LENS, SOURCE, lensed_source
-from lensing_sr.image.detect import arc_radius, find_lens, find_pieces, lens_is_visible
+from lensing_sr.image.detect import arc_radius, find_lens, lens_is_visible
 from lensing_sr.image.galaxy import adaptive_moments, arc_residual, fit_galaxy
 from lensing_sr.image.lens_image import LensImage
+from lensing_sr.image.pieces import find_pieces
 from lensing_sr.image.prepare import prepare
 
 DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"

@@ -1,0 +1,75 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""Where no lens explains an image as it was read: is there one if what was taken for neighbours are its arcs?"""
+
+import dataclasses
+import math
+
+from lensing_sr._stack import group_alike, stack
+from lensing_sr.image.prepare import RIVAL, cut_out, read_again
+from lensing_sr.quality import WEAK_EVIDENCE
+
+__all__ = ["better_readings", "worth_another"]
+
+#: ln of the evidence ratio of lens over no lens below which an image is read again, and by how much another reading
+#: must be better.
+DOUBTED, BETTER = 100.0, 10.0
+#: Readings are weighed with about so many pixels a side.
+SIDE = 64
+
+
+def worth_another(prepared, quality):
+    """Whether an image should be read again: hardly a lens, or one that does not shine and is no sound lens either."""
+    return quality.lens_evidence < DOUBTED or _unsound(prepared, quality)
+
+
+def _unsound(prepared, quality):
+    # a galaxy that was taken for an image of the source is explained well, but by an odd lens
+    return not prepared.lens_visible and not set(quality.flags) <= set(prepared.flags)
+
+
+def better_readings(images, prepared, quality, explain, *, batch, device, dtype=None):
+    """Other readings of images, where a lens explains them that explained nothing before.
+
+    A reading is better if there is more evidence for a lens in it, and no reason against that lens.  They are weighed
+    at coarse pixels.
+
+    Parameters
+    ----------
+    images : list of LensImage
+        The images.
+    prepared : list of PreparedImage
+        As they were read first.
+    quality : list of Quality
+        What was said of these.
+    explain : callable
+        Takes a batch and whether the lens shines; gives a `lensing_sr._fitted.Fitted`.
+    batch : int
+        Images a batch, at most.
+    device, dtype
+        As for `lensing_sr._stack.stack`.
+
+    Returns
+    -------
+    list of PreparedImage or None
+        One an image; None where the first reading stays.
+    """
+    owners, readings = [], []
+    for i, (image, first) in enumerate(zip(images, prepared, strict=True)):
+        others = [one for one in read_again(image, first) if RIVAL not in one.flags or RIVAL in first.flags]
+        owners += [i] * len(others)
+        readings += others
+    seen, chosen = [images[i] for i in owners], [None] * len(images)
+    best = [
+        BETTER + max(WEAK_EVIDENCE, -math.inf if _unsound(first, told) else told.lens_evidence)
+        for first, told in zip(prepared, quality, strict=True)
+    ]
+    for members in group_alike(seen, readings, batch):
+        pixels = stack([seen[k] for k in members], [readings[k] for k in members], device=device, dtype=dtype)
+        factor = max(1, round(min(pixels.observation.data.shape[1:]) / SIDE))
+        pixels = dataclasses.replace(pixels, observation=pixels.observation.binned(factor))
+        found = explain(pixels, readings[members[0]].lens_visible)
+        for row, k in enumerate(members):
+            verdict = found.verdict(row, found.values(row)[0])
+            if not verdict.flags and verdict.evidence > best[owners[k]]:
+                best[owners[k]], chosen[owners[k]] = verdict.evidence, readings[k]
+    return [None if one is None else cut_out(image, one) for image, one in zip(images, chosen, strict=True)]

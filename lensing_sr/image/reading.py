@@ -1,0 +1,170 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""Readings of a field: which light is the lens galaxy, which are arcs, and which are neighbours.
+
+The first reading goes by what is likely: the lens galaxy is the brightest compact light near the middle, what lies
+beyond the reach of the arcs is a neighbour.  Where no lens explains it, other readings are tried.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import ndimage
+
+from lensing_sr.image.detect import (
+    arc_radius,
+    distances,
+    find_lens,
+    find_lights,
+    is_image,
+    lens_is_visible,
+    residual_significance,
+)
+from lensing_sr.image.galaxy import adaptive_moments, fit_galaxy
+from lensing_sr.image.pieces import Detections, Pieces
+
+__all__ = ["DETECTED", "Reading", "other_readings", "read_field"]
+
+#: Signal-to-noise ratio of a detected lens.
+DETECTED = 5.0
+#: Other lights that may be the lens galaxy; neighbours that are taken for images one at a time; readings in all.
+LIGHTS, SINGLES, READINGS = 2, 3, 8
+
+
+@dataclass
+class Reading:
+    """What is what in a field, in its binned pixels.
+
+    Attributes
+    ----------
+    centre : tuple of float
+        (column, row) of the lens.
+    visible : bool
+        Whether a galaxy shines there.
+    core, size : float
+        Width of its core, and its half-light radius, in pixels.
+    snr : float
+        Signal-to-noise ratio of the light from which the search began.
+    rival : float
+        Flux of the brightest other galaxy near it over its own.
+    pieces : Pieces
+        Arcs and neighbours.
+    found : Detections
+        All light beside the galaxy.
+    """
+
+    centre: tuple
+    visible: bool
+    core: float
+    size: float
+    snr: float
+    rival: float
+    pieces: Pieces
+    found: Detections = field(repr=False)
+    _reach: tuple = field(repr=False)
+
+    @property
+    def radius(self):
+        """Radius of the arcs in pixels; 0 without."""
+        return self.pieces.ring
+
+    def keeping(self, numbers):
+        """The same with some neighbours (`Pieces.others`) taken for arcs."""
+        pieces = self.found.pieces(*self._reach, keep=numbers)
+        return Reading(
+            self.centre, self.visible, self.core, self.size, self.snr, self.rival, pieces, self.found, self._reach
+        )
+
+
+def read_field(field, lens_light="auto"):
+    """The likeliest reading of a `~lensing_sr.image.field.Field`.
+
+    Parameters
+    ----------
+    field : Field
+        Its sky and noise known.
+    lens_light : {"auto", True, False}
+        Whether the lens galaxy shines.
+
+    Returns
+    -------
+    Reading
+    """
+    data, mask = field.light, field.bad
+    centre, snr = find_lens(data, field.sigma, mask)
+    visible = lens_light is True or (lens_light == "auto" and lens_is_visible(data, mask, centre))
+    visible = bool(visible and snr >= DETECTED)
+    if visible and lens_light == "auto":
+        visible = not is_image(residual_significance(_bare(field), mask, field.blank), centre)
+    return _read_about(field, centre, snr, visible)
+
+
+def other_readings(field, first, lens_light="auto"):
+    """Other readings of the field, the likelier ones first.
+
+    With the lens galaxy of the first reading, all its neighbours are taken for images, then each of those that are
+    nearest; then the same with another light near the middle for the lens galaxy.
+
+    Parameters
+    ----------
+    field : Field
+        The field.
+    first : Reading
+        That of `read_field`.
+    lens_light : {"auto", True, False}
+        As there.
+
+    Returns
+    -------
+    list of Reading
+        At most eight.
+    """
+    about = []
+    if lens_light is not False:
+        lights = find_lights(field.light, field.sigma, field.bad)
+        near = [light for light in lights if np.hypot(*np.subtract(light[0], first.centre)) > 3.0 or not first.visible]
+        about += [_read_about(field, *light, True) for light in near[:LIGHTS]]
+    readings = _kept(first)
+    for reading in about:
+        readings += [*_kept(reading)[:1], reading]
+    return readings[:READINGS]
+
+
+def _kept(reading):
+    """The reading with all its neighbours taken for images, then with single ones."""
+    others = reading.pieces.others
+    if not others:
+        return []
+    singles = [(number,) for number in others[:SINGLES]] if len(others) > 1 else []
+    return [reading.keeping(numbers) for numbers in (others, *singles)]
+
+
+def _bare(field):
+    """The field in units of its noise, nothing subtracted."""
+    bare = np.zeros(field.light.shape)
+    np.divide(field.light, field.sigma, out=bare, where=~field.bad)
+    return bare
+
+
+def _read_about(field, centre, snr, visible):
+    """The reading with the lens galaxy about a position, or, where none shines, with the lens in the middle."""
+    data, mask = field.light, field.bad
+    core = adaptive_moments(data, mask, centre)[2]
+    if visible:
+        galaxy = fit_galaxy(data, field.sigma, mask, centre)
+        centre, size, residual = galaxy.centre, galaxy.half_light_radius, galaxy.residual
+    else:
+        centre, size = ((data.shape[1] - 1) / 2, (data.shape[0] - 1) / 2), 0.0
+        residual = _bare(field)
+    significance = residual_significance(residual, mask, field.blank)
+    radius = arc_radius(significance, centre)
+    found = Detections(significance, centre)
+    # without arcs to be seen, the reach of a lens of that size
+    reach = max(radius, size, 3.0), size if visible else None
+    pieces = found.pieces(*reach)
+    rival = 0.0
+    if visible and pieces.compact.any():
+        rest = np.where(mask, 0.0, data - galaxy.image - galaxy.sky)
+        labels, count = ndimage.label(pieces.compact & (distances(data.shape, centre) < 4 * max(pieces.ring, size)))
+        flux = ndimage.sum_labels(rest, labels, np.arange(1, count + 1))
+        rival = float(max(flux, default=0.0) / max(galaxy.image.sum(), 1e-300))
+    return Reading(centre, visible, core, size, snr, rival, pieces, found, reach)
