@@ -78,6 +78,7 @@ def assemble(batch, explain, *, scale, target_psf):
         "image": host(arcs + light + corrections),
         "sigma": host(variance.clamp_min(0.0).sqrt()),
         "model": host(model),
+        "arcs_model": host(parts[0]),
         "alpha_x": host(alpha[0]),
         "alpha_y": host(alpha[1]),
     }

@@ -43,7 +43,7 @@ class Estimated(Fitted):
     def history(self, i):
         """What was done to one image."""
         return [
-            "model: singular isothermal ellipsoid, external shear, elliptical Sersic source"
+            "model: isothermal ellipsoid, external shear, elliptical Sersic source"
             + (", lens light of Gaussians" if self._fit.objective.n_light else ", no lens light"),
             "parameters: the likeliest of what the network holds possible, nothing fitted but fluxes; errors: scatter "
             "of what the network holds possible",

@@ -12,7 +12,7 @@ from lensing_sr.fit.lens_fit import fit_lenses
 from lensing_sr.fit.objective import Solution
 from lensing_sr.fit.rendering import render, tolerance
 from lensing_sr.fit.uncertainty import image_variance, joint_covariance
-from lensing_sr.forward.model import LENS, LIGHT, SOURCE, deflection
+from lensing_sr.forward.model import LENS, SLOPE, SOURCE, deflection, names
 from lensing_sr.quality import judge
 from lensing_sr.solvers.linear import weighted_amplitudes
 
@@ -23,7 +23,7 @@ FIT_SUPERSAMPLING = 2
 #: How hard a fit tries that a network starts: a few starts of its own guard against what the network has never seen.
 LED = FitSettings(shapes=1, starts=6, survivors=3, modes=2)
 #: How hard where the question is only whether there is a lens.
-HASTY = FitSettings(shapes=1, starts=6, survivors=2, modes=1, guard=False)
+HASTY = FitSettings(shapes=1, starts=6, survivors=2, modes=1, guard=False, slope=False)
 #: Distance to a bound at which a parameter counts as having ended there.
 NEAR = 1e-3
 
@@ -64,8 +64,7 @@ class Fitted(Explanation):
         self._batch, self._fit, self.supersampling = batch, fit, supersampling
         self._covariance = self._errors(images)
         self._parameters = fit.parameters.clone()  # in the images' frame
-        order = LENS + SOURCE + LIGHT
-        for j, name in enumerate(order[: self._parameters.shape[1]]):
+        for j, name in enumerate(names(self._parameters.shape[1])):
             if name.startswith(("x_", "y_")):
                 self._parameters[:, j] += batch.shift[:, "xy".index(name[0])]
 
@@ -79,7 +78,7 @@ class Fitted(Explanation):
 
     def _errors(self, images):
         """Covariance of parameters and amplitudes, ``(images, n + L, n + L)``."""
-        return joint_covariance(self._fit.objective, self._fit.parameters, images)
+        return joint_covariance(self._fit.objective, self._fit.parameters, images, self._fit.slope_held)
 
     @property
     def sky(self):
@@ -137,8 +136,9 @@ class Fitted(Explanation):
     def history(self, i):
         """What was done to one image."""
         return [
-            "model: singular isothermal ellipsoid, external shear, elliptical Sersic source"
-            + (", lens light of Gaussians" if self._fit.objective.n_light else ", no lens light"),
+            "model: elliptical power law, external shear, elliptical Sersic source"
+            + (", lens light of Gaussians" if self._fit.objective.n_light else ", no lens light")
+            + (", slope held: the arcs are not explained well enough to tell it" if self._fit.slope_held[i] else ""),
             f"fit: batched Levenberg-Marquardt, supersampling {self.supersampling}, "
             f"chi-square divided by {float(self._fit.temperature[i]):.3g} for correlation and misfit",
         ]
@@ -165,7 +165,7 @@ def _rescaled(fit, observation):
 
 
 def named(p, errors):
-    """Values and errors of parameters ordered as `LENS` + `SOURCE` + `LIGHT`, by name; logarithms undone.
+    """Values and errors of parameters ordered as `lensing_sr.forward.model.names` says, by name; logarithms undone.
 
     Parameters
     ----------
@@ -175,17 +175,20 @@ def named(p, errors):
     Returns
     -------
     values, errors : dict
-        With the slope gamma = 2 of an isothermal lens.
+        With the slope gamma = 2 of an isothermal lens, without error, where it was not fitted.
     """
     values, spread = {}, {}
-    for name, value, error in zip(LENS + SOURCE + LIGHT, p, errors, strict=False):
+    for name, value, error in zip(names(len(p)), p, errors, strict=False):
         if name.startswith("log_"):
             name, value = name.removeprefix("log_"), math.exp(value)
             error *= value
         values[name], spread[name] = value, error
-        if name == "theta_E":
-            values["gamma"], spread["gamma"] = 2.0, 0.0
-    return values, spread
+    values.setdefault("gamma", 2.0)
+    spread.setdefault("gamma", 0.0)
+    # the lens comes first
+    order = [name.removeprefix("log_") for name in (LENS[0], *SLOPE)]
+    order += [name for name in values if name not in order]
+    return tuple({name: part[name] for name in order} for part in (values, spread))
 
 
 def at_bound(p, lower, upper, names):

@@ -10,6 +10,8 @@ from astropy.nddata import CCDData, StdDevUncertainty
 from astropy.table import Table
 from astropy.wcs import WCS
 
+from lensing_sr._readings import DOUBTED
+from lensing_sr.image.prepare import RIVAL
 from lensing_sr.lensing.deflection import DeflectionField
 from lensing_sr.lensing.substructure import perturber_table
 from lensing_sr.light.pixel_source import PixelSource
@@ -17,10 +19,13 @@ from lensing_sr.light.sersic_source import SersicSource
 from lensing_sr.quality import Quality
 from lensing_sr.result import SuperResolution
 
-__all__ = ["pack"]
+__all__ = ["accounts_for", "pack"]
 
 #: Pixels of the source plane an output pixel, along one axis.
 SOURCE_SCALE = 2
+#: Share of the arcs' power that may be left over where they account for light: images of simulated sources leave less
+#: than half a percent, galaxies that a lens has been bent to explain a percent or more.
+LEFT_OVER = 0.01
 
 
 def pack(batch, explained, i, arrays, fine, scale, kernel):
@@ -35,8 +40,8 @@ def pack(batch, explained, i, arrays, fine, scale, kernel):
     i : int
         Which image.
     arrays : dict of numpy.ndarray
-        arcs, lens_light, image, sigma, alpha_x, alpha_y on the output's pixels, model on the input's, and the number
-        consistency.
+        arcs, lens_light, image, sigma, alpha_x, alpha_y on the output's pixels; model, and arcs_model in it, on the
+        input's; and the number consistency.
     fine : lensing_sr.geometry.grid.PixelGrid
         The output's pixels.
     scale : float
@@ -95,6 +100,11 @@ def pack(batch, explained, i, arrays, fine, scale, kernel):
     flags = dict.fromkeys([*prepared.flags, *verdict.flags])
     no_psf = ["no PSF: the image is taken as unblurred"] if image.psf is None else []
     notes = dict.fromkeys([*image.notes, *prepared.notes, *no_psf])
+    # where there is any doubt of the lens, the rival may be the reason: faint arcs and a galaxy are soon explained
+    if prepared.rival is not None and not verdict.flags and verdict.evidence >= DOUBTED:
+        if accounts_for(residual, arrays["arcs_model"], prepared.full_noise, prepared.rival & ~image.mask):
+            del flags[RIVAL]
+            notes[f"what looks like a {RIVAL} is explained as an image of the source"] = None
     quality = Quality(
         chi2=verdict.chi2,
         noise_scale=float(prepared.noise_scale),
@@ -123,6 +133,25 @@ def pack(batch, explained, i, arrays, fine, scale, kernel):
         input_image=input_image,
         meta={"name": image.name, "history": _history(image, prepared, explained.history(i), kernel[1], scale)},
     )
+
+
+def accounts_for(residual, arcs, sigma, where):
+    """Whether arcs are what shines somewhere: they stand out of the noise, and little beside noise is left over.
+
+    Parameters
+    ----------
+    residual, arcs, sigma : numpy.ndarray
+        (ny, nx) data less model, the arcs in the model, and the noise, in one unit.
+    where : numpy.ndarray
+        (ny, nx) bool.
+
+    Returns
+    -------
+    bool
+    """
+    residual, arcs, sigma = (array[where] for array in (residual, arcs, sigma))
+    left, power = ((residual / sigma) ** 2 - 1.0).sum(), ((arcs / sigma) ** 2).sum()
+    return bool(power > len(sigma) and left < LEFT_OVER * power)
 
 
 def _with_angles(values, errors, grid):

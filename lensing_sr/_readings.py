@@ -8,7 +8,7 @@ from lensing_sr._stack import group_alike, stack
 from lensing_sr.image.prepare import RIVAL, cut_out, read_again
 from lensing_sr.quality import WEAK_EVIDENCE
 
-__all__ = ["better_readings", "worth_another"]
+__all__ = ["DOUBTED", "better_readings", "worth_another"]
 
 #: ln of the evidence ratio of lens over no lens below which an image is read again, and by how much another reading
 #: must be better.
@@ -51,11 +51,13 @@ def better_readings(images, prepared, quality, explain, *, batch, device, dtype=
     Returns
     -------
     list of PreparedImage or None
-        One an image; None where the first reading stays.
+        One an image, with a note of what it took for what; None where the first reading stays.
     """
     owners, readings = [], []
-    for i, (image, first) in enumerate(zip(images, prepared, strict=True)):
-        others = [one for one in read_again(image, first) if RIVAL not in one.flags or RIVAL in first.flags]
+    for i, (image, first, told) in enumerate(zip(images, prepared, quality, strict=True)):
+        # the galaxy of a lens, however faint, is not doubted; what was masked beside it is
+        others = read_again(image, first, elsewhere=told.lens_evidence < WEAK_EVIDENCE or _unsound(first, told))
+        others = [one for one in others if RIVAL not in one.flags or RIVAL in first.flags]
         owners += [i] * len(others)
         readings += others
     seen, chosen = [images[i] for i in owners], [None] * len(images)
@@ -72,4 +74,19 @@ def better_readings(images, prepared, quality, explain, *, batch, device, dtype=
             verdict = found.verdict(row, found.values(row)[0])
             if not verdict.flags and verdict.evidence > best[owners[k]]:
                 best[owners[k]], chosen[owners[k]] = verdict.evidence, readings[k]
-    return [None if one is None else cut_out(image, one) for image, one in zip(images, chosen, strict=True)]
+    for i, one in enumerate(chosen):
+        if one is not None:
+            chosen[i] = cut_out(images[i], one)
+            chosen[i].notes.append(_told(prepared[i].reading, one.reading))
+    return chosen
+
+
+def _told(first, other):
+    """What another reading took for what, as a note."""
+    changes = []
+    if other.found is not first.found:
+        changes.append("another galaxy is taken for the lens" if first.visible else "a galaxy is taken for the lens")
+    if other.kept:
+        some = f"{len(other.kept)} neighbours are" if len(other.kept) > 1 else "a neighbour is"
+        changes.append(f"{some} taken for arcs")
+    return "read again: " + ", ".join(changes)

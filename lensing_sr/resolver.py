@@ -260,9 +260,12 @@ class LensingSuperResolver:
         for i in doubted:
             results[i].meta["time_s"] += elapsed
         better = {i: other for i, other in zip(doubted, others, strict=True) if other is not None}
-        for i, result in zip(better, self._resolve([images[i] for i in better], list(better.values()), 0.0), strict=True):
-            result.meta["time_s"] += results[i].meta["time_s"]
-            results[i] = result
+        resolved = self._resolve([images[i] for i in better], list(better.values()), 0.0)
+        for i, result in zip(better, resolved, strict=True):
+            # weighed at coarse pixels, it may still turn out no better
+            if result.quality.trustworthy or not results[i].quality.trustworthy:
+                result.meta["time_s"] += results[i].meta["time_s"]
+                results[i] = result
 
     def validate(self, image, *, scale=2, seed=0, result=None, **how_to_read):
         """Withhold pixels of an image, super-resolve it without them, and score what becomes of them.

@@ -70,6 +70,8 @@ class FitSettings:
         Whether to fit the data without lensing too.
     guard : bool
         Whether images that proposals do not explain are searched with all starts.
+    slope : bool
+        Whether the slope of the lens is free at native pixels.
     """
 
     shapes: int = 6
@@ -79,6 +81,7 @@ class FitSettings:
     iterations: int = 20
     evidence: bool = True
     guard: bool = True
+    slope: bool = True
 
 
 @dataclass

@@ -15,7 +15,7 @@ import torch
 
 from lensing_sr.fit.objective import Objective
 from lensing_sr.fit.start import scan, unlensed_templates
-from lensing_sr.forward.model import LENS
+from lensing_sr.forward.model import LENS, SLOPE, has_slope
 from lensing_sr.solvers.levenberg import levenberg_marquardt
 
 __all__ = ["lens_evidence"]
@@ -55,7 +55,7 @@ def lens_evidence(objective, coarse, coarse_weight, priors, best, iterations):
     # without deflection its centre and shape mean nothing; equal ones let all images share the scan's templates
     start[:, 0] = NO_LENS
     start[:, 1 : len(LENS)] = 0.0
-    rival = priors.frozen(start, LENS)
+    rival = priors.frozen(start, LENS + SLOPE if has_slope(start) else LENS)
     rival.width = rival.width.clone()
     rival.width[:, : len(LENS)] = math.inf
     rival.width[:, 7:9] = math.inf

@@ -15,8 +15,12 @@ from lensing_sr.fit.coarse import FitSettings, arc_misfit, distinct, fit_coarsel
 from lensing_sr.fit.evidence import lens_evidence
 from lensing_sr.fit.objective import Objective, Solution
 from lensing_sr.fit.priors import Priors
+from lensing_sr.forward.model import has_slope
 
 __all__ = ["LensFit", "fit_lenses"]
+
+#: Reduced chi-square of the arcs up to which they may tell the slope: what no Sersic source explains would bend it.
+SOUND = 1.5
 
 
 @dataclass
@@ -26,7 +30,7 @@ class LensFit:
     Attributes
     ----------
     parameters : torch.Tensor
-        Best parameters, ``(images, n)``, ordered as `LENS` + `SOURCE` (+ `LIGHT`).
+        Best parameters, ``(images, n)``, ordered as `lensing_sr.forward.model.names` says.
     objective : Objective
         The images at native pixels with the weights of the fit; evaluates any parameters.
     solution : Solution
@@ -53,6 +57,12 @@ class LensFit:
     mode_costs: torch.Tensor
     evidence: torch.Tensor
 
+    @property
+    def slope_held(self):
+        """Which images' slopes were not fitted though the model has one, boolean ``(images,)``."""
+        held = self.priors.lower[:, -1] == self.priors.upper[:, -1]
+        return held if has_slope(self.parameters) else torch.zeros_like(held)
+
 
 def fit_lenses(
     observation,
@@ -66,7 +76,7 @@ def fit_lenses(
     proposals=None,
     settings=FitSettings(),
 ):
-    """Fit an isothermal lens with shear, a Sersic source and the lens galaxy's light to every image of a batch.
+    """Fit a power-law lens with shear, a Sersic source and the lens galaxy's light to every image of a batch.
 
     Parameters
     ----------
@@ -103,19 +113,26 @@ def fit_lenses(
     minima, costs, priors, widths, temperature = (
         found.minima, found.costs, found.priors, found.widths, found.temperature
     )  # fmt: skip
-    best = minima[images, costs.argmin(dim=1)]
+    minima = distinct(minima, costs, settings.modes)[0]
+    if settings.slope:  # what coarse pixels cannot tell
+        priors = priors.with_slope()
+        minima = torch.cat([minima, priors.mean[:, None, -1:].expand(-1, minima.shape[1], -1)], dim=2)
+    best = minima[:, 0]
     # a model that no parameters make right must not be believed to its formal errors, nor outweigh its priors by them
     plain = Objective(
         observation.data, observation.weight, observation.formation(), priors.mean, priors.width, widths=widths
     )
     solution = plain.solve(best, images)
-    correlated, temperature = temperature, temperature * arc_misfit(plain, solution).to(temperature)
+    missed = arc_misfit(plain, solution)
+    if settings.slope:
+        priors = priors.holding_slope(missed > SOUND)
+    correlated, temperature = temperature, temperature * missed.to(temperature)
     light = solution.light if lens_light else None
     weight = tempered(observation.weight, light, temperature)
     objective = Objective(
         observation.data, weight, observation.formation(), priors.mean, priors.width, widths=widths
     )
-    modes, costs = minimise(objective, distinct(minima, costs, settings.modes)[0], priors, settings.iterations, 0.1)
+    modes, costs = minimise(objective, minima, priors, settings.iterations, 0.1)
     rank = costs.argsort(dim=1)
     modes, costs = modes[images[:, None], rank], costs[images[:, None], rank]
     best, cost = modes[:, 0], costs[:, 0]

@@ -192,10 +192,13 @@ class Objective:
         x, y = formation.positions
         derivatives = []
         if self.source:
-            derivatives.append(jacobian * amplitudes[:, :1, None, None].to(p))
+            macro = jacobian * amplitudes[:, :1, None, None].to(p)
+            derivatives.append(macro[:, :N_MACRO])
         if self.n_light and self.held is None:
             fluxes = amplitudes[:, int(self.source) : int(self.source) + self.n_light].to(p)
             derivatives.append(lens_light_jacobian(p, x, y, self.widths, light, fluxes))
+        if self.source:
+            derivatives.append(macro[:, N_MACRO:])  # the slope comes last
         return formation.observe(torch.cat(derivatives, dim=1))
 
     def linear_state(self, p, images):

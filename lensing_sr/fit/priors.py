@@ -10,7 +10,7 @@ import math
 
 import torch
 
-from lensing_sr.forward.model import LENS, LIGHT, SOURCE
+from lensing_sr.forward.model import LENS, LIGHT, SOURCE, names
 
 __all__ = ["Priors", "lens_priors"]
 
@@ -18,6 +18,8 @@ __all__ = ["Priors", "lens_priors"]
 ELLIPTICITY, ELLIPTICITY_OF_LIGHT = 0.12, 0.7
 #: Without lens light: 1 - q is about Rayleigh(0.25), so |e| about Rayleigh(0.14).
 ELLIPTICITY_ALONE = 0.14
+#: Slope of the mass density: mean, scatter and range.
+SLOPES = (2.0, 0.15, 1.5, 2.5)
 #: Each component of the external shear.
 SHEAR = 0.05
 #: Sources: half-light radius about 0.12" (0.8 in its logarithm), index about that of a disc, any ellipticity.
@@ -46,11 +48,24 @@ class Priors:
         """Return the priors of some images."""
         return Priors(self.mean[index], self.width[index], self.lower[index], self.upper[index])
 
-    def frozen(self, parameters, names):
-        """Return these priors with some parameters (by `names`) held at their values in `parameters`."""
-        order = LENS + SOURCE + LIGHT
+    def with_slope(self):
+        """Return these priors with the slope of the lens as one more parameter."""
+        row = torch.tensor(SLOPES, dtype=self.mean.dtype, device=self.mean.device).expand(len(self.mean), 4)
+        parts = self.mean, self.width, self.lower, self.upper
+        return Priors(*(torch.cat([part, row[:, k : k + 1]], dim=1) for k, part in enumerate(parts)))
+
+    def holding_slope(self, which):
+        """Return these priors with the slope held at its mean in some images, boolean ``(images,)``."""
         lower, upper = self.lower.clone(), self.upper.clone()
-        for name in names:
+        for bound in (lower, upper):
+            bound[:, -1] = torch.where(which, self.mean[:, -1], bound[:, -1])
+        return Priors(self.mean, self.width, lower, upper)
+
+    def frozen(self, parameters, held):
+        """Return these priors with some parameters, by name, held at their values in `parameters`."""
+        order = names(self.lower.shape[1])
+        lower, upper = self.lower.clone(), self.upper.clone()
+        for name in held:
             j = order.index(name)
             lower[:, j] = upper[:, j] = parameters[:, j]
         return Priors(self.mean, self.width, lower, upper)

@@ -7,10 +7,12 @@ units of the tempered noise: correlation and misfit widen every error.
 
 import torch
 
+from lensing_sr.solvers.linear import RIDGE
+
 __all__ = ["image_variance", "joint_covariance"]
 
 
-def joint_covariance(objective, p, owner):
+def joint_covariance(objective, p, owner, held=None):
     """Covariance of parameters and active amplitudes.
 
     Parameters
@@ -21,6 +23,9 @@ def joint_covariance(objective, p, owner):
         Parameters at the minimum, ``(m, n)``.
     owner : torch.Tensor
         The images that they belong to, ``(m,)``.
+    held : torch.Tensor, optional
+        Where the last parameter was not fitted, boolean ``(m,)``: there it is as uncertain as its prior says, whatever
+        the curvature, and the others with it.
 
     Returns
     -------
@@ -28,6 +33,8 @@ def joint_covariance(objective, p, owner):
         ``(m, n + L, n + L)`` float64; zero for amplitudes at their bound.
     """
     curvature, passive = objective.joint_curvature(p, owner)
+    if held is not None and bool(held.any()):
+        curvature[held] = _without_likelihood(curvature[held], p.shape[1] - 1, objective.prior_precision[owner][held])
     scale = curvature.diagonal(dim1=1, dim2=2).clamp_min(1e-300).rsqrt()
     correlation = curvature * scale[:, :, None] * scale[:, None, :]
     values, vectors = torch.linalg.eigh(correlation)
@@ -37,6 +44,20 @@ def joint_covariance(objective, p, owner):
     covariance = covariance * scale[:, :, None] * scale[:, None, :]
     known = torch.cat([torch.ones_like(p), passive.to(p)], dim=1)
     return covariance * known[:, :, None] * known[:, None, :]
+
+
+def _without_likelihood(curvature, j, prior):
+    """Joint precision in which the data say nothing of parameter j, but what they say of the others depends on it."""
+    others = torch.arange(curvature.shape[1], device=curvature.device) != j
+    cross = curvature[:, others, j]
+    block = curvature[:, others][:, :, others]
+    scale = block.diagonal(dim1=1, dim2=2).clamp_min(1e-300).rsqrt()
+    block = block * scale[:, :, None] * scale[:, None, :]
+    block = block + RIDGE * torch.eye(block.shape[1], dtype=block.dtype, device=block.device)
+    scaled = (cross * scale)[:, :, None]
+    curvature = curvature.clone()
+    curvature[:, j, j] = (scaled * torch.linalg.solve(block, scaled)).sum(dim=(1, 2)) + prior[:, j]
+    return curvature
 
 
 def image_variance(objective, p, amplitudes, covariance, formation):

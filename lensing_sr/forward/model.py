@@ -3,38 +3,75 @@ r"""Parameters to light on the sky, with derivatives in closed form: a lensed Se
 
 .. math:: I(\theta) = S(\theta - \alpha(\theta)) + \sum_k c_k\, G_k(\theta)
 
-The parameter vector has a fixed order, `LENS` + `SOURCE` (+ `LIGHT`); positive parameters enter by their logarithm, so
-that steps of the fit are relative.  Amplitudes are not among them: they are linear and solved for exactly.
+The parameter vector has a fixed order, `LENS` + `SOURCE` (+ `LIGHT`) (+ `SLOPE`), see `names`; positive parameters
+enter by their logarithm, so that steps of the fit are relative.  Without `SLOPE` the lens is isothermal.
+Amplitudes are not among them: they are linear and solved for exactly.
 """
 
 import torch
 
-from lensing_sr.lensing.mass import shear_deflection, sie_deflection, sie_deflection_jacobian
+from lensing_sr.lensing.mass import epl_deflection, shear_deflection, sie_deflection, sie_deflection_jacobian
+from lensing_sr.lensing.power_law_jacobian import epl_deflection_jacobian
 from lensing_sr.light.gaussians import gaussian_family
 from lensing_sr.light.sersic import CENTRE, sersic_b, sersic_b_slope
 
 __all__ = [
     "LENS",
     "LIGHT",
+    "SLOPE",
     "SOURCE",
     "deflection",
+    "has_slope",
     "lens_light",
     "lens_light_jacobian",
     "lensed_source",
     "lensed_source_jacobian",
+    "names",
     "ray_jacobian",
     "source_jacobian",
     "source_light",
 ]
 
-#: Mass: isothermal ellipsoid and external shear about its centre.
+#: Mass: ellipsoid and external shear about its centre.
 LENS = ("log_theta_E", "e1", "e2", "x_lens", "y_lens", "gamma1", "gamma2")
 #: Source: elliptical Sersic.
 SOURCE = ("x_source", "y_source", "log_r_eff", "log_n", "e1_source", "e2_source")
 #: Lens light: one centre, and one ellipticity for each of two families of Gaussians (twists and discs).
 LIGHT = ("x_light", "y_light", "e1_inner", "e2_inner", "e1_outer", "e2_outer")
+#: Slope of the mass density in three dimensions.
+SLOPE = ("gamma",)
 
 _N_MACRO = len(LENS) + len(SOURCE)
+
+
+def names(count):
+    """Names of the parameters of a vector of that length.
+
+    Parameters
+    ----------
+    count : int
+        13 or 19, one more with the slope.
+
+    Returns
+    -------
+    tuple of str
+
+    Examples
+    --------
+    >>> from lensing_sr.forward.model import names
+    >>> len(names(19)), names(14)[-1]
+    (19, 'gamma')
+    """
+    return LENS + SOURCE + (LIGHT if count > _N_MACRO + 1 else ()) + (SLOPE if _is_free(count) else ())
+
+
+def has_slope(p):
+    """Whether parameters ``(..., n)`` hold the slope of the lens."""
+    return _is_free(p.shape[-1])
+
+
+def _is_free(count):
+    return count in (len(LENS) + 1, _N_MACRO + 1, _N_MACRO + len(LIGHT) + 1)
 
 
 def _columns(p, first, count):
@@ -47,7 +84,7 @@ def deflection(p, x, y):
     Parameters
     ----------
     p : torch.Tensor
-        Parameters, ``(batch, n)`` with n >= 7, ordered as `LENS`.
+        Parameters, ``(batch, n)``: `LENS` and what follows, or `LENS` + `SLOPE`.
     x, y : torch.Tensor
         Positions in arcsec, ``(rows, columns)``.
 
@@ -57,7 +94,11 @@ def deflection(p, x, y):
         Shape ``(batch, rows, columns)``.
     """
     log_theta_E, e1, e2, x_lens, y_lens, gamma1, gamma2 = _columns(p, 0, len(LENS))
-    alpha_x, alpha_y = sie_deflection(x, y, log_theta_E.exp(), e1, e2, x_lens, y_lens)
+    shape = e1, e2, x_lens, y_lens
+    if has_slope(p):
+        alpha_x, alpha_y = epl_deflection(x, y, log_theta_E.exp(), p[:, -1, None, None], *shape)
+    else:
+        alpha_x, alpha_y = sie_deflection(x, y, log_theta_E.exp(), *shape)
     shear_x, shear_y = shear_deflection(x, y, gamma1, gamma2, x_lens, y_lens)
     return alpha_x + shear_x, alpha_y + shear_y
 
@@ -96,21 +137,28 @@ def ray_jacobian(p, x, y):
     beta_x, beta_y : torch.Tensor
         Source-plane positions in arcsec, ``(batch, rows, columns)``.
     derivatives : list of tuple
-        Seven pairs, of beta_x and beta_y.
+        Seven pairs, of beta_x and beta_y; an eighth one is by the slope, where there is one.
     """
     log_theta_E, e1, e2, x_lens, y_lens, gamma1, gamma2 = _columns(p, 0, len(LENS))
-    alpha_x, alpha_y, by_x, by_y, by_e1, by_e2 = sie_deflection_jacobian(
-        x, y, log_theta_E.exp(), e1, e2, x_lens, y_lens
-    )
+    shape, by_slope = (e1, e2, x_lens, y_lens), []
+    if has_slope(p):
+        gamma = p[:, -1, None, None]
+        *lens, (turn_x, turn_y) = epl_deflection_jacobian(x, y, log_theta_E.exp(), gamma, *shape)
+        alpha_x, alpha_y, by_x, by_y, by_e1, by_e2 = lens
+        by_radius, by_slope = ((1.0 - gamma) * alpha_x, (1.0 - gamma) * alpha_y), [(-turn_x, -turn_y)]
+    else:
+        alpha_x, alpha_y, by_x, by_y, by_e1, by_e2 = sie_deflection_jacobian(x, y, log_theta_E.exp(), *shape)
+        by_radius = -alpha_x, -alpha_y
     u, v = x - x_lens, y - y_lens
     derivatives = [
-        (-alpha_x, -alpha_y),
+        by_radius,
         (-by_e1[0], -by_e1[1]),
         (-by_e2[0], -by_e2[1]),
         (by_x[0] + gamma1, by_x[1] + gamma2),
         (by_y[0] + gamma2, by_y[1] - gamma1),
         (-u, v),
         (-v, -u),
+        *by_slope,
     ]
     return x - alpha_x - gamma1 * u - gamma2 * v, y - alpha_y - gamma2 * u + gamma1 * v, derivatives
 
@@ -175,12 +223,14 @@ def lensed_source_jacobian(p, x, y):
     light : torch.Tensor
         Surface brightness, 1 at r_eff, ``(batch, rows, columns)``.
     jacobian : torch.Tensor
-        ``(batch, 13, rows, columns)``.
+        ``(batch, 13, rows, columns)``; the slope, where there is one, is the fourteenth.
     """
     beta_x, beta_y, rays = ray_jacobian(p, x, y)
     light, slope_x, slope_y, own = source_jacobian(p, beta_x, beta_y)
-    jacobian = torch.empty((*light.shape[:1], _N_MACRO, *light.shape[1:]), dtype=light.dtype, device=light.device)
-    for j, (by_x, by_y) in enumerate(rays):
+    count = len(rays) + len(own)
+    jacobian = torch.empty((*light.shape[:1], count, *light.shape[1:]), dtype=light.dtype, device=light.device)
+    places = (*range(len(LENS)), count - 1)
+    for j, (by_x, by_y) in zip(places, rays, strict=False):
         jacobian[:, j] = slope_x * by_x + slope_y * by_y
     for j, derivative in enumerate(own, start=len(LENS)):
         jacobian[:, j] = derivative

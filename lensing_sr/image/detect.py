@@ -84,7 +84,7 @@ def find_lights(data, noise, mask):
     """
     score, snr = _compact_light(data, noise, mask)
     rows, columns = np.nonzero((score > 0) & (score == ndimage.maximum_filter(score, 5)))
-    order = np.argsort(-score[rows, columns])
+    order = np.argsort(-score[rows, columns], kind="stable")
     return [((float(columns[k]), float(rows[k])), float(snr[rows[k], columns[k]])) for k in order]
 
 

@@ -36,7 +36,7 @@ class Pieces:
     compact : numpy.ndarray
         (ny, nx) bool, detections of either kind that are not elongated along the circle, without an opposite image.
     others : tuple of int
-        Numbers of the neighbours.
+        Numbers of the neighbours, the nearest first.
     extent : float
         Distance in pixels within which 98 % of the arcs' pixels lie; 0 without arcs.
     ring : float
@@ -135,7 +135,9 @@ class Detections:
             neighbours |= ndimage.binary_dilation(part, iterations=int(steps))
         neighbours &= ~ndimage.binary_dilation(kept, iterations=1)
         compact = (~self._tangential & strong & self._some & (self.parent != image))[self.labels]
-        others = tuple(np.unique(self.parent[outside]).tolist())
+        nearest = np.full(self.parent.max() + 1, np.inf)
+        np.minimum.at(nearest, self.parent[outside], self._distance[outside])
+        others = tuple(np.argsort(nearest, kind="stable")[: np.isfinite(nearest).sum()].tolist())
         seen = kept & clear(self.significance)
         return Pieces(kept, neighbours, compact, others, *_ring(self.significance, seen, self.centre))
 

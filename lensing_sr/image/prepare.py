@@ -57,6 +57,8 @@ class PreparedImage:
         Lag-1 correlation of the noise.
     neighbours : int
         How many were masked.
+    rival : numpy.ndarray or None
+        Bool map of the whole image: the light that raised "second galaxy".
     full_noise : numpy.ndarray
         Sigma map of the whole image, multiplied by `noise_scale`.
     field : `~lensing_sr.image.field.Field`
@@ -85,6 +87,7 @@ class PreparedImage:
     noise_scale: float
     correlation: float
     neighbours: int
+    rival: np.ndarray | None
     full_noise: np.ndarray
     field: object
     reading: object
@@ -150,7 +153,7 @@ def prepare(image, *, max_radius=None, lens_light="auto"):
     return _prepared(image, field, read_field(field, lens_light), (lens_light, max_radius))
 
 
-def read_again(image, prepared):
+def read_again(image, prepared, *, elsewhere=True):
     """The image prepared by other readings of its field: see `lensing_sr.image.reading.other_readings`.
 
     Parameters
@@ -159,13 +162,15 @@ def read_again(image, prepared):
         The image.
     prepared : PreparedImage
         That of `prepare`.
+    elsewhere : bool
+        Whether other light may be the lens galaxy.
 
     Returns
     -------
     list of PreparedImage
         Their fit regions are alike, as large as the one that needs most.
     """
-    readings = other_readings(prepared.field, prepared.reading, prepared.settings[0])
+    readings = other_readings(prepared.field, prepared.reading, prepared.settings[0], elsewhere=elsewhere)
     pixel = float(image.grid.pixel_scale.value)
     half = max((_half(reading, prepared.field, prepared.settings[1], pixel) for reading in readings), default=0.0)
     return [_prepared(image, prepared.field, reading, prepared.settings, half) for reading in readings]
@@ -203,8 +208,11 @@ def _prepared(image, field, reading, settings, half=None):
         flags.append("point source")
     if pieces.count >= _MANY:
         flags.append("crowded field")
+    rival = None
     if reading.rival > _RIVAL:
         flags.append(RIVAL)
+        rival = np.zeros(field.data.shape, dtype=bool)
+        rival[field.window] = field.unbinned(reading.rival_light)
     border = np.zeros(arcs.shape, dtype=bool)
     border[[0, -1]], border[:, [0, -1]] = True, True
     rows, columns = field.data.shape
@@ -235,6 +243,7 @@ def _prepared(image, field, reading, settings, half=None):
         noise_scale=field.noise_scale,
         correlation=field.correlation,
         neighbours=pieces.count,
+        rival=rival,
         full_noise=field.noise,
         field=field,
         reading=reading,

@@ -5,7 +5,7 @@ The first reading goes by what is likely: the lens galaxy is the brightest compa
 beyond the reach of the arcs is a neighbour.  Where no lens explains it, other readings are tried.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import ndimage
@@ -45,11 +45,15 @@ class Reading:
     snr : float
         Signal-to-noise ratio of the light from which the search began.
     rival : float
-        Flux of the brightest other galaxy near it over its own.
+        Flux of the brightest compact light near it over its own; 0 without.
+    rival_light : numpy.ndarray or None
+        (ny, nx) bool, where that light is.
     pieces : Pieces
         Arcs and neighbours.
     found : Detections
         All light beside the galaxy.
+    kept : tuple of int
+        Neighbours (`Pieces.others`) that are taken for arcs.
     """
 
     centre: tuple
@@ -58,9 +62,11 @@ class Reading:
     size: float
     snr: float
     rival: float
+    rival_light: np.ndarray | None = field(repr=False)
     pieces: Pieces
     found: Detections = field(repr=False)
     _reach: tuple = field(repr=False)
+    kept: tuple = ()
 
     @property
     def radius(self):
@@ -69,10 +75,8 @@ class Reading:
 
     def keeping(self, numbers):
         """The same with some neighbours (`Pieces.others`) taken for arcs."""
-        pieces = self.found.pieces(*self._reach, keep=numbers)
-        return Reading(
-            self.centre, self.visible, self.core, self.size, self.snr, self.rival, pieces, self.found, self._reach
-        )
+        numbers = tuple(numbers)
+        return replace(self, pieces=self.found.pieces(*self._reach, keep=numbers), kept=numbers)
 
 
 def read_field(field, lens_light="auto"):
@@ -98,7 +102,7 @@ def read_field(field, lens_light="auto"):
     return _read_about(field, centre, snr, visible)
 
 
-def other_readings(field, first, lens_light="auto"):
+def other_readings(field, first, lens_light="auto", *, elsewhere=True):
     """Other readings of the field, the likelier ones first.
 
     With the lens galaxy of the first reading, all its neighbours are taken for images, then each of those that are
@@ -112,6 +116,8 @@ def other_readings(field, first, lens_light="auto"):
         That of `read_field`.
     lens_light : {"auto", True, False}
         As there.
+    elsewhere : bool
+        Whether other light may be the lens galaxy.
 
     Returns
     -------
@@ -119,7 +125,7 @@ def other_readings(field, first, lens_light="auto"):
         At most eight.
     """
     about = []
-    if lens_light is not False:
+    if elsewhere and lens_light is not False:
         lights = find_lights(field.light, field.sigma, field.bad)
         near = [light for light in lights if np.hypot(*np.subtract(light[0], first.centre)) > 3.0 or not first.visible]
         about += [_read_about(field, *light, True) for light in near[:LIGHTS]]
@@ -161,10 +167,12 @@ def _read_about(field, centre, snr, visible):
     # without arcs to be seen, the reach of a lens of that size
     reach = max(radius, size, 3.0), size if visible else None
     pieces = found.pieces(*reach)
-    rival = 0.0
-    if visible and pieces.compact.any():
+    rival, rival_light = 0.0, None
+    near = pieces.compact & (distances(data.shape, centre) < 4 * max(pieces.ring, size))
+    if visible and near.any():
         rest = np.where(mask, 0.0, data - galaxy.image - galaxy.sky)
-        labels, count = ndimage.label(pieces.compact & (distances(data.shape, centre) < 4 * max(pieces.ring, size)))
+        labels, count = ndimage.label(near)
         flux = ndimage.sum_labels(rest, labels, np.arange(1, count + 1))
-        rival = float(max(flux, default=0.0) / max(galaxy.image.sum(), 1e-300))
-    return Reading(centre, visible, core, size, snr, rival, pieces, found, reach)
+        rival = max(float(flux.max()), 0.0) / max(float(galaxy.image.sum()), 1e-300)
+        rival_light = labels == 1 + np.argmax(flux)
+    return Reading(centre, visible, core, size, snr, rival, rival_light, pieces, found, reach)

@@ -33,6 +33,7 @@ __getattr__, __dir__, __all__ = attach(
             "truncated_nfws_convergence",
             "truncated_nfws_deflection",
         ),
+        "power_law_jacobian": ("epl_deflection_jacobian",),
         "relens": (
             "back_project",
             "deflection_from_convergence",

@@ -30,8 +30,10 @@ def arcs_fit(arcs_only):
 def test_truth_comes_back_within_its_errors(arcs_fit):
     observation, truth, fit = arcs_fit
     images = torch.arange(len(observation))
-    error = joint_covariance(fit.objective, fit.parameters, images).diagonal(dim1=1, dim2=2)[:, :N_MACRO].sqrt()
-    pull = (fit.parameters - truth[:, :N_MACRO]) / error
+    error = joint_covariance(fit.objective, fit.parameters, images).diagonal(dim1=1, dim2=2).sqrt()
+    isothermal = torch.full_like(truth[:, :1], 2.0)
+    names, truth = N_MACRO + 1, torch.cat([truth[:, :N_MACRO], isothermal], dim=1)
+    pull = (fit.parameters - truth) / error[:, :names]
     assert pull.abs().max() < 5.0
     assert 0.3 < pull.square().mean() < 2.5
     assert (fit.parameters[:, 0].exp() / 1.3 - 1).abs().max() < 1e-2
@@ -109,7 +111,7 @@ def test_variance_of_the_image_is_that_of_its_parameters(arcs_fit):
     root = vectors * values.clamp_min(0).sqrt()
     draws = 0.05 * torch.randn(400, len(root), generator=generator, dtype=torch.float64) @ root.T
     rows = torch.cat([p, amplitudes[:, :-1]], dim=1) + draws
-    images = render(rows[:, :N_MACRO], rows[:, N_MACRO:], None, formation)[0]
+    images = render(rows[:, : N_MACRO + 1], rows[:, N_MACRO + 1 :], None, formation)[0]
     sampled = images.double().var(dim=0) / 0.05**2
     bright = variance[0] > 0.1 * variance.max()
     ratio = sampled[bright] / variance[0][bright].double()
