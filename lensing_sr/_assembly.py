@@ -66,7 +66,7 @@ def assemble(batch, explain, *, scale, target_psf):
     corrections, spreads, agreement = _restore(
         batch, explained, residual, parts, scale, binned=binned, kernels=kernels, target=target_psf
     )
-    variance = _model_variance(batch, explained, fine, scale, kernels) + spreads**2
+    variance = explained.delivered_variance(_model_variance(batch, explained, fine, scale, kernels), spreads**2)
     alpha = explained.deflection(*sample_positions(fine.shape, fine.matrix, fine.origin, device=field.data.device))
 
     def host(tensor):

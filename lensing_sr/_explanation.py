@@ -75,6 +75,10 @@ class Explanation(ABC):
     def variance(self, i, formation):
         """Variance of arcs and light of image i on the pixels of `formation`, ``(rows, columns)``."""
 
+    def delivered_variance(self, model, restored):
+        """Variance of delivered pixels, from those of the model and of what is restored from its residual."""
+        return model + restored
+
     @abstractmethod
     def values(self, i):
         """Parameters of image i and their errors, two dictionaries; amplitude in flux per arcsec^2."""

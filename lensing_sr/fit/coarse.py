@@ -43,8 +43,9 @@ COARSE = 60
 NARROWEST, WIDEST = 0.5, 0.5
 #: Proposals that may widen the range of Einstein radii, and by what factor.
 TRUSTED, MARGIN = 4, 1.2
-#: Reduced chi-square of the arcs above which, and gain in chi-square below which, what came of proposals is doubted.
-DOUBT, FAINT = 2.0, 60.0
+#: What came of proposals is doubted where the arcs' reduced chi-square is above the first and more than a share of
+#: their power is left over, and where the gain in chi-square is below the last.
+DOUBT, LEFT_OVER, FAINT = 2.0, 0.1, 60.0
 #: Smoothed residual, in sigma, above which a coarse pixel belongs to arcs or neighbours, not to the lens light.
 CLIP = 3.0
 
@@ -194,8 +195,12 @@ def _follow(objective, start, priors, pixel, limits, proposals, settings):
 def _doubtful(objective, minima, costs):
     """Whether the best minimum of each image explains its arcs badly, or hardly has any; boolean ``(images,)``."""
     images = torch.arange(len(minima), device=minima.device)
-    misfit, gain = explained(objective, minima[images, costs.argmin(dim=1)])
-    return (misfit > DOUBT) | (gain < FAINT)
+    best = minima[images, costs.argmin(dim=1)]
+    misfit, gain = explained(objective, best)
+    # arcs of a lumpy source are never met to the noise where they are bright: what counts is how much of them is missed
+    solution = objective.solve(best, images)
+    power = _mean_on_arcs(objective, solution, solution.arcs * objective.weight)
+    return ((misfit > DOUBT) & (misfit - 1.0 > LEFT_OVER * power)) | (gain < FAINT)
 
 
 def explained(objective, p):
@@ -207,10 +212,15 @@ def explained(objective, p):
 
 def arc_misfit(objective, solution):
     """Reduced chi-square where the arcs are, at least 1: how far to believe formal errors of the lens."""
-    arcs = (solution.arcs * objective.weight > 1.0) & (objective.weight > 0)
     normalised = (objective.data - solution.model) * objective.weight
-    chi2 = torch.where(arcs, normalised.square(), torch.zeros_like(normalised)).sum(dim=(1, 2))
-    return (chi2 / arcs.sum(dim=(1, 2)).clamp_min(1)).clamp_min(1.0)
+    return _mean_on_arcs(objective, solution, normalised).clamp_min(1.0)
+
+
+def _mean_on_arcs(objective, solution, normalised):
+    """Mean square of a map ``(images, rows, columns)`` where the arcs stand out of the noise."""
+    arcs = (solution.arcs * objective.weight > 1.0) & (objective.weight > 0)
+    total = torch.where(arcs, normalised.square(), torch.zeros_like(normalised)).sum(dim=(1, 2))
+    return total / arcs.sum(dim=(1, 2)).clamp_min(1)
 
 
 def _scanned(objective, start, pixel, limits, settings):
