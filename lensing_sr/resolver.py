@@ -8,21 +8,18 @@ from functools import partial
 
 import numpy as np
 
-from lensing_sr._assembly import assemble
+from lensing_sr._batches import resolve, resolve_again
 from lensing_sr._estimated import Estimated
 from lensing_sr._fitted import HASTY, Fitted
 from lensing_sr._network import ChosenNetwork
 from lensing_sr._predicted import Predicted
-from lensing_sr._readings import better_readings, worth_another
 from lensing_sr._refined import Refined
-from lensing_sr._stack import group_alike, stack
 from lensing_sr.errors import InputError
 from lensing_sr.fit.refinement import Settings
 from lensing_sr.geometry.wcs import check_scale
 from lensing_sr.image.lens_image import LensImage
 from lensing_sr.image.prepare import prepare
 from lensing_sr.utils._checks import check_choice
-from lensing_sr.utils._progress import progress as progress_bar
 from lensing_sr.utils._repr import make_repr
 from lensing_sr.validation import validate
 
@@ -32,8 +29,6 @@ log = logging.getLogger("lensing_sr")
 
 #: The network that looks at images unless another is named.
 ESTIMATOR = "lens-estimator"
-#: Images fitted at once, at most: more would not be faster, only larger.
-BATCH = 64
 #: Beyond this scale every fine pixel is interpolation.
 LARGEST_SCALE = 16
 
@@ -220,52 +215,16 @@ class LensingSuperResolver:
         images = [LensImage.read(image, **how_to_read) for image in images]
         prepared = [prepare(image, lens_light=self.lens_light) for image in images]
         reading = (time.perf_counter() - started) / max(len(images), 1)
-        results = self._resolve(images, prepared, reading, progress=progress)
+        settings = {
+            "scale": self.scale, "target_psf": self.target_psf, "device": self._torch_device(), "dtype": self.dtype,
+        }  # fmt: skip
+        results = resolve(images, prepared, self._explain, progress=progress, **settings)
         if not self._predicts:
-            self._read_again(images, prepared, results)
+            resolve_again(images, prepared, results, self._explain, self._weigh, **settings)
         for image, result in zip(images, results, strict=True):
+            result.meta.update(self._provenance(), seed=self.seed, time_s=result.meta["time_s"] + reading)
             log.info("%s: %r", image.name or "image", result)
         return results
-
-    def _resolve(self, images, prepared, reading, *, progress=False):
-        """Results of images as they were prepared, those alike in batches; `reading` is the time each took before."""
-        results = [None] * len(images)
-        groups = group_alike(images, prepared, BATCH)
-        for members in progress_bar(groups, description="super-resolving", show=progress and len(groups) > 1):
-            began = time.perf_counter()
-            batch = stack(
-                [images[i] for i in members],
-                [prepared[i] for i in members],
-                device=self._torch_device(),
-                dtype=self.dtype,
-            )
-            explain = self._explain(self._lens_light(prepared[members[0]].lens_visible))
-            assembled = assemble(batch, explain, scale=self.scale, target_psf=self.target_psf)
-            elapsed = (time.perf_counter() - began) / len(members) + reading
-            for i, result in zip(members, assembled, strict=True):
-                result.meta.update(self._provenance(), seed=self.seed, time_s=elapsed)
-                results[i] = result
-        return results
-
-    def _read_again(self, images, prepared, results):
-        """Replace results that no lens explains where it does if other light is taken for the arcs."""
-        began = time.perf_counter()
-        doubted = [i for i, result in enumerate(results) if worth_another(prepared[i], result.quality)]
-        others = better_readings(
-            [images[i] for i in doubted], [prepared[i] for i in doubted],
-            [results[i].quality for i in doubted], self._weigh, batch=BATCH, device=self._torch_device(),
-            dtype=self.dtype,
-        )  # fmt: skip
-        elapsed = (time.perf_counter() - began) / max(len(doubted), 1)
-        for i in doubted:
-            results[i].meta["time_s"] += elapsed
-        better = {i: other for i, other in zip(doubted, others, strict=True) if other is not None}
-        resolved = self._resolve([images[i] for i in better], list(better.values()), 0.0)
-        for i, result in zip(better, resolved, strict=True):
-            # weighed at coarse pixels, it may still turn out no better
-            if result.quality.trustworthy or not results[i].quality.trustworthy:
-                result.meta["time_s"] += results[i].meta["time_s"]
-                results[i] = result
 
     def validate(self, image, *, scale=2, seed=0, result=None, **how_to_read):
         """Withhold pixels of an image, super-resolve it without them, and score what becomes of them.
@@ -415,9 +374,9 @@ class LensingSuperResolver:
             settings["network"] = self._looks.on(self._torch_device())
         return Estimated(batch, **settings) if self.method == "network" else Fitted(batch, **settings, settings=HASTY)
 
-    def _explain(self, lens_light):
-        """The method, as `assemble` takes it."""
-        settings = {"lens_light": lens_light, "supersampling": self.supersampling}
+    def _explain(self, visible):
+        """The method, as `assemble` takes it, for lenses that shine or not."""
+        settings = {"lens_light": self._lens_light(visible), "supersampling": self.supersampling}
         if self._looks is not None:
             settings["network"] = self._looks.on(self._torch_device())
         if self._predicts:

@@ -45,6 +45,7 @@ ROOMS = (
     "_predicted",
     "_packing",
     "_assembly",
+    "_batches",
     "_network",
     "_learning",
     "resolver",
