@@ -14,7 +14,7 @@ from lensing_sr.fit.nearest_sersic import nearest_sersic
 from lensing_sr.fit.posterior import Posterior
 from lensing_sr.fit.refinement import Settings, refine
 from lensing_sr.fit.rendering import render
-from lensing_sr.forward.model import LENS
+from lensing_sr.forward.model import LENS, has_slope
 from lensing_sr.forward.scene import Scene, mean_radial_correction
 from lensing_sr.quality import WEAK_EVIDENCE, judge
 
@@ -68,14 +68,21 @@ class Refined(Fitted):
         index = torch.tensor([i], device=weight.device)
         problem = Problem(observation.data[i], weight[0], objective.formation.select(index), objective.widths)
         amplitudes = fit.solution.amplitudes[i]
-        minima = [Scene.of(p, amplitudes) for p in (fit.parameters[i], *fit.modes[i][1:])]
-        priors = objective.prior_mean[i], objective.prior_precision[i], fit.priors.lower[i], fit.priors.upper[i]
+        # a slope that took the part of structure or clumps would hide them: what is refined is isothermal
+        count = fit.parameters.shape[1] - has_slope(fit.parameters)
+        minima = [Scene.of(p[:count], amplitudes) for p in (fit.parameters[i], *fit.modes[i][1:])]
+        priors = [
+            part[i, :count]
+            for part in (objective.prior_mean, objective.prior_precision, fit.priors.lower, fit.priors.upper)
+        ]
+        settled = not has_slope(fit.parameters) or bool(fit.slope_held[i])
         kernel_pixel = observation.pixel / observation.oversampling
         # what is hardly a lens has no structure that lensing could tell
         if float(fit.evidence[i]) < WEAK_EVIDENCE:
             settings = Settings("pixel" if settings.source == "pixel" else "sersic", False, settings.kind)
         return refine(
-            problem, minima, priors, observation.pixel, kernel_pixel, settings, psf_fwhm=self._batch.psf_fwhm
+            problem, minima, priors, observation.pixel, kernel_pixel, settings, psf_fwhm=self._batch.psf_fwhm,
+            settled=settled,
         )
 
     def _profile(self, i):
@@ -186,7 +193,8 @@ class Refined(Fitted):
         arcs = torch.where(problem.weight > 0, arcs, torch.zeros_like(arcs))
         missed = misfit(data, model, arcs, problem.weight.double())
         p = found.scene.p
-        ended = at_bound(p, fit.priors.lower[i], fit.priors.upper[i], LENS)
+        lower, upper = (bound[i, : len(p)] for bound in (fit.priors.lower, fit.priors.upper))
+        ended = at_bound(p, lower, upper, LENS)
         evidence = float(fit.evidence[i])
         # the source decided between the minima: no rivals are left
         flags = judge(

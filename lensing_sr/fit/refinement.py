@@ -98,7 +98,7 @@ class Refinement:
     kept: tuple = ()
 
 
-def refine(problem, minima, priors, pixel, kernel_pixel, settings=Settings(), psf_fwhm=0.0):
+def refine(problem, minima, priors, pixel, kernel_pixel, settings=Settings(), psf_fwhm=0.0, settled=True):
     """Take one image beyond a smooth lens and a Sersic source, as far as the evidence goes.
 
     Parameters
@@ -115,6 +115,8 @@ def refine(problem, minima, priors, pixel, kernel_pixel, settings=Settings(), ps
         What may be tried.
     psf_fwhm : float
         Width of the PSF in arcsec.
+    settled : bool
+        Whether these models are minima already, or only near them.
 
     Returns
     -------
@@ -122,7 +124,7 @@ def refine(problem, minima, priors, pixel, kernel_pixel, settings=Settings(), ps
     """
     model = _Model(problem, priors, settings.kind, pixel)
     gains, kept = {}, []
-    model.begin(_different(minima)[:MINIMA], structured=settings.source != "sersic")
+    model.begin(_different(minima)[:MINIMA], structured=settings.source != "sersic", settled=settled)
     if settings.source == "pixel":
         prior, gains["pixel source"] = model.offer_structure()
         model.accept_structure(prior)
@@ -204,11 +206,14 @@ class _Model:
         away = self.offset(inversion.scene)
         return inversion.cost + float(away @ self.precision @ away)
 
-    def begin(self, minima, structured):
+    def begin(self, minima, structured, settled=True):
         """Take the most likely of some minima, given the structure that each one's source would have."""
         best = None
         for scene in minima if structured else minima[:1]:
-            self.inversion = invert(self.problem, scene)
+            if settled:
+                self.inversion = invert(self.problem, scene)
+            else:
+                self.descend(scene)
             total = -0.5 * self.cost(self.inversion)
             if structured and len(minima) > 1:
                 total += max(self.offer_structure()[1], 0.0)

@@ -101,16 +101,8 @@ def epl_deflection_jacobian(x, y, theta_E, gamma, e1, e2, x_lens=0.0, y_lens=0.0
 
     Parameters
     ----------
-    x, y : torch.Tensor
-        Positions in arcsec, any shapes that broadcast with the parameters.
-    theta_E : torch.Tensor
-        Einstein radius on the intermediate axis in arcsec, as in lenstronomy.
-    gamma : torch.Tensor
-        Slope of the mass density in three dimensions, between 1 and 3; 2 is isothermal.
-    e1, e2 : torch.Tensor
-        Ellipticity :math:`(1-q)/(1+q)\,(\cos 2\phi, \sin 2\phi)`.
-    x_lens, y_lens : torch.Tensor or float
-        Centre in arcsec.
+    x, y, theta_E, gamma, e1, e2, x_lens, y_lens
+        As in `~lensing_sr.lensing.mass.epl_deflection`.
 
     Returns
     -------
