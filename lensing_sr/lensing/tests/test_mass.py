@@ -163,8 +163,8 @@ def test_sie_jacobian_is_that_of_autograd(lens):
         alpha = mass.sie_deflection(x, y, **{**p, "e1": p["e1"].expand_as(x), "e2": p["e2"].expand_as(x), name: leaf})
         for component, derivative in zip(alpha, ours):
             expected = torch.autograd.grad(component.sum(), leaf, retain_graph=True)[0]
-            # the series of the closed derivative ends at the third power of the ellipticity
-            torch.testing.assert_close(derivative, expected, rtol=1e-6, atol=3e-6)
+            # where a lens is nearly round the closed derivative is a series, which ends at the fourth power of v^2
+            torch.testing.assert_close(derivative, expected, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("e", [0.0, 0.005, 0.3])
