@@ -76,6 +76,7 @@ def resolve_again(images, prepared, results, explain, weigh, *, device, dtype=No
     again = [images[i] for i in better], list(better.values())
     for i, result in zip(better, resolve(*again, explain, device=device, dtype=dtype, **settings), strict=True):
         # weighed at coarse pixels, it may still turn out no better
-        if result.quality.trustworthy or not results[i].quality.trustworthy:
+        first, told = results[i].quality, result.quality
+        if told.trustworthy or (not first.trustworthy and told.lens_evidence > first.lens_evidence):
             result.meta["time_s"] += results[i].meta["time_s"]
             results[i] = result

@@ -9,7 +9,7 @@ import math
 
 import torch
 
-from lensing_sr.forward.model import LENS, lens_light, lens_light_jacobian, ray_jacobian, source_light
+from lensing_sr.forward.model import lens_light, lens_light_jacobian, ray_jacobian, source_light
 from lensing_sr.forward.patches import Patches
 from lensing_sr.forward.scene import by_mass
 
@@ -106,13 +106,11 @@ class Problem:
         p = scene.p[None].to(x)
         beta_x, beta_y, by_lens = self._rays(scene)
         _, slope_x, slope_y, by_source = scene.slopes(beta_x, beta_y)
-        bent = [slope_x * u[0] + slope_y * v[0] for u, v in by_lens]
-        rows = bent[: len(LENS)] + by_source
+        rows = [slope_x * u[0] + slope_y * v[0] for u, v in by_lens] + by_source
         if self.widths is not None:
             light = lens_light(p, x, y, self.widths)
             fluxes = scene.amplitudes[None, 1:-1].to(x)
             rows += list(lens_light_jacobian(p, x, y, self.widths, light, fluxes)[0])
-        rows += bent[len(LENS) :]
         parts = [self.rows(self.formation.observe(torch.stack(rows)))]
         if scene.q is not None:
             parts.append(self._by_potential(scene.potential, slope_x, slope_y))

@@ -11,7 +11,7 @@ with the weighted rows R of the linear unknowns and D of the others.
 import torch
 
 from lensing_sr.fit.source_inversion import sersic_at_nodes
-from lensing_sr.forward.model import LENS, lens_light, lens_light_jacobian, ray_jacobian, source_jacobian
+from lensing_sr.forward.model import lens_light, lens_light_jacobian, ray_jacobian, source_jacobian
 from lensing_sr.forward.scene import by_mass
 from lensing_sr.solvers.linear import RIDGE, scaled_cholesky
 
@@ -100,15 +100,12 @@ class Posterior:
         more_x, more_y = scene.correction(x, y)
         beta_x, beta_y = beta_x[0] - more_x, beta_y[0] - more_y
         unit, slope_x, slope_y, by_source = scene.slopes(beta_x, beta_y)
-        bent = [slope_x * u[0] + slope_y * v[0] for u, v in by_lens]
-        rows = bent[: len(LENS)] + by_source
+        rows = [slope_x * u[0] + slope_y * v[0] for u, v in by_lens] + by_source
         smooth = len(scene.p)
         weights = [self._vector[:, :smooth]]
         if self._widths is not None:
             light = lens_light(p, x, y, self._widths)
             rows += list(lens_light_jacobian(p, x, y, self._widths, light, scene.amplitudes[None, 1:-1].to(x))[0])
-        rows += bent[len(LENS) :]
-        if self._widths is not None:
             rows += list(light[0])
             weights.append(self._amplitudes[:, 1:-1])
         rows.append(unit)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from lensing_sr.forward.model import deflection, has_slope, names, source_jacobian, source_light
+from lensing_sr.forward.model import LENS, LIGHT, SOURCE, deflection, source_jacobian, source_light
 from lensing_sr.lensing.potential_grid import PotentialGrid
 from lensing_sr.light.source_grid import SourceGrid
 
@@ -29,8 +29,7 @@ class Scene:
     Attributes
     ----------
     p : torch.Tensor
-        Smooth lens, Sersic source (and lens light), ``(n,)``, ordered as
-        `lensing_sr.forward.model.names` says.
+        Smooth lens, Sersic source (and lens light), ``(n,)``, ordered as `LENS` + `SOURCE` (+ `LIGHT`).
     amplitudes : torch.Tensor
         Of the Sersic source, of the Gaussians of the lens light, and of the sky, ``(L,)``.
     grid : SourceGrid or None
@@ -65,7 +64,7 @@ class Scene:
     def shifted(self, dx, dy):
         """The same scene in a frame whose zero point lies at (-dx, -dy)."""
         p, perturbers = self.p.clone(), self.perturbers.clone()
-        for j, name in enumerate(names(len(p))):
+        for j, name in enumerate((LENS + SOURCE + LIGHT)[: len(p)]):
             if name.startswith(("x_", "y_")):
                 p[j] += dx if name[0] == "x" else dy
         perturbers[:, 1] += dx
@@ -178,11 +177,10 @@ def mean_radial_correction(scene):
     r"""How much the corrections of a lens add to its Einstein radius, in arcsec.
 
     The mean convergence within a circle is the mean radial deflection on it over its radius, so that
-    :math:`\bar\kappa(\theta_E + \delta) = 1` for :math:`\delta = \langle \delta\alpha_r \rangle / (\gamma - 1)`.
+    :math:`\bar\kappa(\theta_E + \delta) = 1` for :math:`\delta = \langle \delta\alpha_r \rangle` of an isothermal lens.
     """
     radius = scene.p[0].exp()
     angle = torch.arange(DIRECTIONS, dtype=torch.float64, device=radius.device) * (2.0 * math.pi / DIRECTIONS)
     x, y = angle.cos(), angle.sin()
     alpha_x, alpha_y = scene.correction((scene.p[3] + radius * x)[None], (scene.p[4] + radius * y)[None])
-    steepness = float(scene.p[-1]) - 1.0 if has_slope(scene.p) else 1.0
-    return float((alpha_x[0] * x + alpha_y[0] * y).mean()) / steepness
+    return float((alpha_x[0] * x + alpha_y[0] * y).mean())

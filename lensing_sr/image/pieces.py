@@ -15,7 +15,7 @@ from scipy import ndimage
 from lensing_sr.image.detect import CAP, CLEAR, PIXELS, THRESHOLD, clear
 from lensing_sr.image.opposite import opposite_image
 
-__all__ = ["Detections", "Pieces", "find_pieces"]
+__all__ = ["Detections", "Pieces"]
 
 #: Light whose centroid lies within so many arc radii, or half-light radii of the lens galaxy, may be an arc whatever
 #: its shape; further out it must be joined to one, be elongated along the circle, or both.
@@ -86,12 +86,21 @@ class Detections:
         self._distance, self._tangential, self._peak, self._area = _measure(significance, self.labels, centre)
 
     def pieces(self, radius, lens_size=0.0, keep=()):
-        """Tell arcs from neighbours by their distance from the lens, as `find_pieces` does.
+        """Tell arcs from neighbours by their distance from the lens.
+
+        A source whose centroid lies within 1.25 arc radii, or 1.8 half-light radii of the galaxy, may be an arc and is
+        kept. So is one that is joined to it, or elongated along the circle, within 1.6 arc radii, and one that is both
+        within 2.4. If all that is on one side of the lens, the other image of the source is looked for on the opposite
+        side (`~lensing_sr.image.opposite.opposite_image`): it is kept however far out it is, and the mean distance of
+        the two takes the place of a smaller arc radius. The others, if clearly detected, are neighbours.
 
         Parameters
         ----------
-        radius, lens_size
-            As there.
+        radius : float
+            Arc radius in pixels.
+        lens_size : float or None
+            Half-light radius of the lens galaxy in pixels; None where it is not seen: then there is no lens without an
+            image, and where nothing is within reach the nearest light is one.
         keep : collection of int
             Numbers of neighbours (`Pieces.others`) that are arcs all the same.
 
@@ -140,35 +149,6 @@ class Detections:
         others = tuple(np.argsort(nearest, kind="stable")[: np.isfinite(nearest).sum()].tolist())
         seen = kept & clear(self.significance)
         return Pieces(kept, neighbours, compact, others, *_ring(self.significance, seen, self.centre))
-
-
-def find_pieces(significance, centre, radius, lens_size=0.0):
-    """Tell arcs from neighbours by their distance from the lens.
-
-    Sources are detected and deblended.  One whose centroid lies within 1.25 arc radii, or 1.8 half-light radii of the
-    lens galaxy, may be an arc and is kept.  So is one that is joined to it, or elongated along the circle, within
-    1.6 arc radii, and one that is both within 2.4.  If all that is on one side of the lens, the other image of the
-    source is looked for on the opposite side (`~lensing_sr.image.opposite.opposite_image`): it is kept however far out
-    it is, and the mean distance of the two takes the place of a smaller arc radius.  The others, if clearly detected,
-    are neighbours.
-
-    Parameters
-    ----------
-    significance : numpy.ndarray
-        (ny, nx) from `~lensing_sr.image.detect.residual_significance`.
-    centre : tuple of float
-        (column, row) of the lens, in pixels.
-    radius : float
-        Arc radius in pixels.
-    lens_size : float or None
-        Half-light radius of the lens galaxy in pixels; None where it is not seen: then there is no lens without an
-        image, and where nothing is within reach the nearest light is one.
-
-    Returns
-    -------
-    Pieces
-    """
-    return Detections(significance, centre).pieces(radius, lens_size)
 
 
 def _ring(significance, arcs, centre):

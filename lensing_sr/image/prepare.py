@@ -49,18 +49,10 @@ class PreparedImage:
     arc_radius : float
         Radius in arcsec about which the light of arcs gathers; 0 where none is seen.  The outer image of a source is
         the larger one, so the Einstein radius is between half and all of it (on 39 published lenses, 0.51 to 1.0).
-    sky, sky_rms : float
-        Level and pixel scatter of the blank sky, in the unit of the image.
-    noise_scale : float
-        By what the noise map was multiplied.
-    correlation : float
-        Lag-1 correlation of the noise.
     neighbours : int
         How many were masked.
     rival : numpy.ndarray or None
         Bool map of the whole image: the light that raised "second galaxy".
-    full_noise : numpy.ndarray
-        Sigma map of the whole image, multiplied by `noise_scale`.
     field : `~lensing_sr.image.field.Field`
         Sky and noise of the whole image.
     reading : `~lensing_sr.image.reading.Reading`
@@ -82,18 +74,38 @@ class PreparedImage:
     lens_size: float
     lens_visible: bool
     arc_radius: float
-    sky: float
-    sky_rms: float
-    noise_scale: float
-    correlation: float
     neighbours: int
     rival: np.ndarray | None
-    full_noise: np.ndarray
     field: object
     reading: object
     settings: tuple
     notes: list = field(default_factory=list)
     flags: list = field(default_factory=list)
+
+    @property
+    def sky(self):
+        """Level of the blank sky, in the unit of the image."""
+        return self.field.sky
+
+    @property
+    def sky_rms(self):
+        """Pixel scatter of the blank sky."""
+        return self.field.sky_rms
+
+    @property
+    def noise_scale(self):
+        """By what the noise map was multiplied."""
+        return self.field.noise_scale
+
+    @property
+    def correlation(self):
+        """Lag-1 correlation of the noise."""
+        return self.field.correlation
+
+    @property
+    def full_noise(self):
+        """(ny, nx) sigma map of the whole image, multiplied by `noise_scale`."""
+        return self.field.noise
 
     def __repr__(self):
         x, y = self.lens_position
@@ -238,13 +250,8 @@ def _prepared(image, field, reading, settings, half=None):
         lens_size=reading.size * factor * pixel,
         lens_visible=reading.visible,
         arc_radius=reading.radius * factor * pixel,
-        sky=field.sky,
-        sky_rms=field.sky_rms,
-        noise_scale=field.noise_scale,
-        correlation=field.correlation,
         neighbours=pieces.count,
         rival=rival,
-        full_noise=field.noise,
         field=field,
         reading=reading,
         settings=settings,

@@ -11,7 +11,7 @@ from lensing_sr.image.detect import is_image
 from lensing_sr.image.galaxy import moments_near
 from lensing_sr.image.lens_image import LensImage
 from lensing_sr.image.opposite import opposite_image
-from lensing_sr.image.pieces import find_pieces
+from lensing_sr.image.pieces import Detections
 from lensing_sr.image.prepare import prepare
 from lensing_sr.simulation import LensPopulation
 
@@ -31,7 +31,7 @@ class TestOppositeImage:
         near, far = radius * (1 - offset), radius * (1 + offset)
         # area in the ratio of the magnifications
         image = blob(near, angle + np.pi, 2.0) + blob(far, angle, 2.0 * np.sqrt(far / near))
-        pieces = find_pieces(image, MIDDLE, near)
+        pieces = Detections(image, MIDDLE).pieces(near)
         assert not pieces.neighbours.any()
         assert 0.95 * radius < pieces.ring < 2 * radius
 
@@ -44,11 +44,11 @@ class TestOppositeImage:
     def test_a_neighbour_is_none(self, other):
         inner = blob(12, np.pi, 2.0)
         assert opposite_image(inner + other, inner > 4, 1 * (other > 4), MIDDLE) == (0, 0.0)
-        assert find_pieces(inner + other, MIDDLE, 12.0).count == 1
+        assert Detections(inner + other, MIDDLE).pieces(12.0).count == 1
 
     def test_arcs_on_both_sides_lack_nothing(self):
         arcs, other = blob(12, np.pi, 2.0) + blob(14, 0.0, 2.2), blob(45, 0.0, 4.0)
-        assert find_pieces(arcs + other, MIDDLE, 12.0).count == 1
+        assert Detections(arcs + other, MIDDLE).pieces(12.0).count == 1
 
     def test_nothing_to_look_at(self):
         nothing = np.zeros(ROWS.shape)
@@ -56,8 +56,8 @@ class TestOppositeImage:
 
     def test_without_a_lens_galaxy_something_is_an_image(self):
         far = blob(40, 0.0, 3.0)
-        assert find_pieces(far, MIDDLE, 12.0, 3.0).count == 1
-        assert find_pieces(far, MIDDLE, 12.0, None).count == 0
+        assert Detections(far, MIDDLE).pieces(12.0, 3.0).count == 1
+        assert Detections(far, MIDDLE).pieces(12.0, None).count == 0
 
 
 def test_one_of_two_images_is_no_lens():

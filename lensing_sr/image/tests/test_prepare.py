@@ -20,7 +20,7 @@ from lensing_sr.forward.model import LENS, SOURCE, lensed_source
 from lensing_sr.image.detect import arc_radius, find_lens, lens_is_visible
 from lensing_sr.image.galaxy import adaptive_moments, arc_residual, fit_galaxy
 from lensing_sr.image.lens_image import LensImage
-from lensing_sr.image.pieces import find_pieces
+from lensing_sr.image.pieces import Detections
 from lensing_sr.image.prepare import prepare
 
 DATA = Path(__file__).resolve().parents[3].parent / "shared" / "data"
@@ -266,7 +266,7 @@ class TestDetect:
     def test_nothing_to_detect(self):
         empty = np.zeros((80, 80))
         assert arc_radius(empty, (40, 40)) == 0.0
-        pieces = find_pieces(empty, (40, 40), 10.0)
+        pieces = Detections(empty, (40, 40)).pieces(10.0)
         assert pieces.count == 0
         assert not pieces.neighbours.any()
 
@@ -274,15 +274,15 @@ class TestDetect:
     def test_distance_decides(self, distance, masked):
         rows, columns = np.indices((121, 121))
         blob = 30 * np.exp(-0.5 * ((columns - 60 - distance) ** 2 + (rows - 60) ** 2) / 4)
-        assert find_pieces(blob, (60, 60), 20.0).neighbours.any() == masked
+        assert Detections(blob, (60, 60)).pieces(20.0).neighbours.any() == masked
 
     def test_an_arc_is_kept_where_a_blob_is_not(self):
         rows, columns = np.indices((121, 121))
         r, phi = np.hypot(columns - 60, rows - 60), np.arctan2(rows - 60, columns - 60)
         blob = 30 * np.exp(-0.5 * ((columns - 90) ** 2 + (rows - 60) ** 2) / 9)
         arc = 30 * np.exp(-0.5 * ((r - 30) / 2) ** 2 - 0.5 * (phi / 0.35) ** 2)
-        assert find_pieces(blob, (60, 60), 20.0).neighbours.any()
-        assert not find_pieces(arc, (60, 60), 20.0).neighbours.any()
+        assert Detections(blob, (60, 60)).pieces(20.0).neighbours.any()
+        assert not Detections(arc, (60, 60)).pieces(20.0).neighbours.any()
 
     def test_visible(self):
         image, _, _ = scene()

@@ -13,7 +13,7 @@ from scipy import ndimage
 from lensing_sr.image.detect import find_lens, find_lights
 from lensing_sr.image.field import Field, measure_field
 from lensing_sr.image.lens_image import LensImage
-from lensing_sr.image.pieces import Detections, find_pieces
+from lensing_sr.image.pieces import Detections
 from lensing_sr.image.prepare import cut_out, prepare, read_again
 from lensing_sr.image.reading import READINGS, other_readings, read_field
 from lensing_sr.simulation import LensPopulation
@@ -41,7 +41,7 @@ class TestPieces:
     @settings(max_examples=20, deadline=None)
     @given(image=lights())
     def test_what_is_detected_is_arc_or_neighbour_and_never_both(self, image):
-        pieces = find_pieces(image, MIDDLE, 12.0)
+        pieces = Detections(image, MIDDLE).pieces(12.0)
         assert not (pieces.arcs & pieces.neighbours).any()
         bright, _ = ndimage.label(image > 8.0)
         # next to an arc a pixel is left to it
@@ -73,7 +73,6 @@ class TestPieces:
         assert everything.count == 0
         assert not everything.neighbours.any()
         np.testing.assert_array_equal(found.pieces(12.0, keep=()).arcs, first.arcs)
-        np.testing.assert_array_equal(find_pieces(image, MIDDLE, 12.0).neighbours, first.neighbours)
 
     @settings(max_examples=10, deadline=None)
     @given(far=st.permutations([26, 34, 42, 50]), turn=st.floats(-0.2, 0.2))
