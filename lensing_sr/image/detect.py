@@ -36,7 +36,7 @@ OFF = 0.05
 FAR = 0.25
 
 
-def find_lens(data, noise, mask):
+def find_lens(data, noise, mask, blank=None):
     """Position of the lens galaxy: the brightest compact light near the middle of the field.
 
     Parameters
@@ -45,6 +45,9 @@ def find_lens(data, noise, mask):
         (ny, nx) image without sky, and sigma map.
     mask : numpy.ndarray
         (ny, nx) bool, True = ignore.
+    blank : numpy.ndarray, optional
+        (ny, nx) bool, pixels of blank sky, whose scatter tells what noise is, so that noise that neighbours share is
+        no galaxy; white noise of the sigma map without.
 
     Returns
     -------
@@ -63,37 +66,39 @@ def find_lens(data, noise, mask):
     >>> bool(abs(x0 - 33) <= 1), bool(abs(y0 - 28) <= 1), bool(snr > 100)
     (True, True, True)
     """
-    score, snr = _compact_light(data, noise, mask)
+    score, snr = _compact_light(data, noise, mask, blank)
     if not score.max() > 0:
         return _middle(data), float(snr.max())
     row, column = np.unravel_index(np.argmax(score), data.shape)
     return (float(column), float(row)), float(snr[row, column])
 
 
-def find_lights(data, noise, mask):
+def find_lights(data, noise, mask, blank=None):
     """Positions at which a lens galaxy may be, the likeliest first: as `find_lens`, but all peaks of light.
 
     Parameters
     ----------
-    data, noise, mask : numpy.ndarray
+    data, noise, mask, blank : numpy.ndarray
         As there.
 
     Returns
     -------
     list of ((column, row), snr)
     """
-    score, snr = _compact_light(data, noise, mask)
+    score, snr = _compact_light(data, noise, mask, blank)
     rows, columns = np.nonzero((score > 0) & (score == ndimage.maximum_filter(score, 5)))
     order = np.argsort(-score[rows, columns], kind="stable")
     return [((float(columns[k]), float(rows[k])), float(snr[rows[k], columns[k]])) for k in order]
 
 
-def _compact_light(data, noise, mask):
+def _compact_light(data, noise, mask, blank):
     """Smoothed light, weighted by its distance from the middle, where it is detected; and its significance."""
     ny, nx = data.shape
     weight = ndimage.gaussian_filter((~mask).astype(float), 2.0)
     light = ndimage.gaussian_filter(np.where(mask, 0.0, data), 2.0) / np.maximum(weight, 0.1)
     snr = smoothed_snr(np.where(mask, 0.0, data), noise, mask, 2.0)
+    if blank is not None:
+        snr = _over_blank_sky(snr, blank)
     score = light * np.exp(-0.5 * (distances(data.shape, _middle(data)) / (0.12 * min(nx, ny))) ** 2)
     inner = np.zeros(data.shape, dtype=bool)
     inner[2:-2, 2:-2] = True
@@ -191,7 +196,11 @@ def residual_significance(residual, mask, blank):
     numpy.ndarray
         (ny, nx).
     """
-    smooth = smoothed_snr(residual, np.ones(residual.shape), mask, SMOOTHING)
+    return _over_blank_sky(smoothed_snr(residual, np.ones(residual.shape), mask, SMOOTHING), blank)
+
+
+def _over_blank_sky(smooth, blank):
+    """A smoothed map in units of its scatter over blank sky, where that is more than that of white noise."""
     values = smooth[blank]
     if values.size < 100:
         return smooth

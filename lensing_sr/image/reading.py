@@ -94,7 +94,7 @@ def read_field(field, lens_light="auto"):
     Reading
     """
     data, mask = field.light, field.bad
-    centre, snr = find_lens(data, field.sigma, mask)
+    centre, snr = find_lens(data, field.sigma, mask, field.blank)
     visible = lens_light is True or (lens_light == "auto" and lens_is_visible(data, mask, centre))
     visible = bool(visible and snr >= DETECTED)
     if visible and lens_light == "auto":
@@ -126,7 +126,7 @@ def other_readings(field, first, lens_light="auto", *, elsewhere=True):
     """
     about = []
     if elsewhere and lens_light is not False:
-        lights = find_lights(field.light, field.sigma, field.bad)
+        lights = find_lights(field.light, field.sigma, field.bad, field.blank)
         near = [light for light in lights if np.hypot(*np.subtract(light[0], first.centre)) > 3.0 or not first.visible]
         about += [_read_about(field, *light, True) for light in near[:LIGHTS]]
     readings = _kept(first)

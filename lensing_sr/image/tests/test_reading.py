@@ -293,3 +293,18 @@ class TestRival:
             assert (part.rival is None) == ("second galaxy" not in part.flags)
             dropped = dataclasses.replace(part.reading, rival=0.0)
             assert cut_out(image, dataclasses.replace(part, reading=dropped)).rival is None
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6))
+def test_shared_noise_is_no_galaxy(seed):
+    """Noise that neighbours share shines over wide patches; none of them is taken for a lens galaxy."""
+    taps = np.array([1.0, 2.0, 3.0, 2.0, 1.0])
+    noise = np.random.default_rng(seed).standard_normal((84, 84))
+    for axis in (0, 1):
+        noise = np.apply_along_axis(np.convolve, axis, noise, taps, "same")
+    noise = noise[2:-2, 2:-2] / noise[2:-2, 2:-2].std()
+    every = np.ones(noise.shape, bool)
+    image = noise, np.ones(noise.shape), ~every
+    assert find_lens(*image)[1] > 5.0
+    assert find_lens(*image, every)[1] < 5.0 and find_lights(*image, every) == []
