@@ -1,13 +1,15 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""Lens or not: does the evidence tell lenses from galaxies that only look like one?
+"""Lens or not: does a result tell lenses from galaxies that only look like one?
 
 As many simulated lenses as galaxies that are none (arms, rings, tails, companions) of one telescope, in one range of
 signal-to-noise ratio of the arcs or of what stands for them; everything else as the broad preset has it.  Each is
-super-resolved with ``source="sersic", potential=False``, and its ``quality.lens_evidence`` is all that counts:
+super-resolved with ``source="sersic", potential=False``, and ln of the odds of its ``quality.lens_probability`` is all
+that counts (its ``lens_evidence`` where no network looks, method "fit"):
 
 area       under the receiver operating characteristic: how often a lens has more of it than a galaxy that is none.
 threshold  what 5 % of the galaxies that are none exceed, and the share of the lenses that do.
 SLACS      how many of the good SLACS lenses do (``--slacs FOLDER``).
+fit alone  the area that the evidence ratio of the fit has, without what the lens finder sees.
 
 An image that cannot be used has no evidence, -inf.
 """
@@ -30,11 +32,13 @@ AREA, PASSING, LOST = 0.98, 0.05, 1
 
 
 def evidence_of(result):
-    """ln of the evidence ratio; -inf where there is none."""
+    """ln of the odds of a lens, and of the fit's evidence ratio; -inf where there is none."""
     if isinstance(result, LensingSRError):
-        return -np.inf
-    evidence = float(result.quality.lens_evidence)
-    return evidence if not np.isnan(evidence) else -np.inf
+        return -np.inf, -np.inf
+    evidence, p = float(result.quality.lens_evidence), float(result.quality.lens_probability)
+    evidence = -np.inf if np.isnan(evidence) else evidence
+    with np.errstate(divide="ignore"):
+        return evidence if np.isnan(p) else float(np.log(p) - np.log1p(-p)), evidence
 
 
 def simulated(options):
@@ -79,8 +83,9 @@ def run(methods, options, file):
 
     def add(sort, kind, name, method, result, arc_sn):
         failed = isinstance(result, LensingSRError)
+        odds, evidence = evidence_of(result)
         row = {"sort": sort, "kind": kind, "name": name, "method": method, "arc_sn": arc_sn,
-               "evidence": evidence_of(result),
+               "odds": odds, "evidence": evidence,
                "theta_E": np.nan if failed else float(result.parameters.loc["theta_E"]["value"]),
                "seconds": np.nan if failed else float(result.meta["time_s"]),
                "flags": f"failed: {result}" if failed else ", ".join(result.quality.flags)}  # fmt: skip
@@ -108,19 +113,20 @@ def run(methods, options, file):
 def report(rows):
     """Print what each method tells apart; returns whether it is as much as it must be."""
     good = []
-    print(f"{'method':<16}{'lenses':>8}{'none':>6}{'area':>8}{'threshold':>11}{'lenses above %':>16}{'SLACS':>12}"
-          f"{'s':>8}  lost")  # fmt: skip
+    print(f"{'method':<16}{'lenses':>8}{'none':>6}{'area':>8}{'fit alone':>11}{'threshold':>11}{'lenses above %':>16}"
+          f"{'SLACS':>12}{'s':>8}  lost")  # fmt: skip
     for method, title in METHODS.items():
         chosen = [row for row in rows if row["method"] == method]
-        evidence = {sort: np.array([row["evidence"] for row in chosen if row["sort"] == sort])
-                    for sort in ("lens", "none", "SLACS")}  # fmt: skip
-        lenses, others, slacs = evidence.values()
+        lenses, others, slacs = (np.array([row["odds"] for row in chosen if row["sort"] == sort])
+                                 for sort in ("lens", "none", "SLACS"))  # fmt: skip
         if not len(lenses) or not len(others):
             continue
         found, limit = area(lenses, others), threshold(others)
-        lost = [row["name"] for row in chosen if row["sort"] == "SLACS" and not row["evidence"] > limit]
+        fitted = [np.array([row["evidence"] for row in chosen if row["sort"] == sort]) for sort in ("lens", "none")]
+        alone = area(*fitted)
+        lost = [row["name"] for row in chosen if row["sort"] == "SLACS" and not row["odds"] > limit]
         passed = f"{len(slacs) - len(lost)} of {len(slacs)}" if len(slacs) else ""
-        print(f"{title:<16}{len(lenses):>8}{len(others):>6}{found:>8.4f}{limit:>11.2f}"
+        print(f"{title:<16}{len(lenses):>8}{len(others):>6}{found:>8.4f}{alone:>11.4f}{limit:>11.2f}"
               f"{100 * np.mean(lenses > limit):>16.1f}{passed:>12}"
               f"{np.nanmedian([row['seconds'] for row in chosen]):>8.3f}  {', '.join(lost)}".rstrip())  # fmt: skip
         good.append((f"{title}: area {found:.4f}, at least {AREA}", found >= AREA))
@@ -135,13 +141,13 @@ def report(rows):
 
 
 def kinds(rows):
-    """Print how much evidence each kind of image has, and how well lenses are told from it."""
-    print(f"\n{'method':<16}{'kind':<14}{'n':>5}{'evidence: 5 %':>15}{'median':>9}{'95 %':>9}{'area':>8}")
+    """Print the odds that each kind of image has, and how well lenses are told from it."""
+    print(f"\n{'method':<16}{'kind':<14}{'n':>5}{'ln odds: 5 %':>15}{'median':>9}{'95 %':>9}{'area':>8}")
     for method, title in METHODS.items():
         chosen = [row for row in rows if row["method"] == method and row["sort"] != "SLACS"]
-        lenses = np.array([row["evidence"] for row in chosen if row["sort"] == "lens"])
+        lenses = np.array([row["odds"] for row in chosen if row["sort"] == "lens"])
         for kind in sorted({row["kind"] for row in chosen}):
-            some = np.array([row["evidence"] for row in chosen if row["kind"] == kind])
+            some = np.array([row["odds"] for row in chosen if row["kind"] == kind])
             low, middle, high = np.quantile(some, (0.05, 0.5, 0.95), method="nearest")
             apart = "" if kind == "lens" or not len(lenses) else f"{area(lenses, some):.4f}"
             print(f"{title:<16}{kind:<14}{len(some):>5}{low:>15.1f}{middle:>9.1f}{high:>9.1f}{apart:>8}")

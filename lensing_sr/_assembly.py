@@ -17,6 +17,8 @@ __all__ = ["assemble"]
 
 #: More fine pixels than this are refused rather than left to exhaust the memory.
 LARGEST_OUTPUT = 40_000_000
+#: A probability of no lens below which an image is delivered as if there were one for sure.
+NEGLIGIBLE = 1e-3
 
 
 def assemble(batch, explain, *, scale, target_psf):
@@ -62,11 +64,28 @@ def assemble(batch, explain, *, scale, target_psf):
     arcs, light = explained.render(formation, limit)
 
     residual = field.data - model
-    binned = limit is not None or samples > 1
-    corrections, spreads, agreement = _restore(
-        batch, explained, residual, parts, scale, binned=binned, kernels=kernels, target=target_psf
-    )
-    variance = explained.delivered_variance(_model_variance(batch, explained, fine, scale, kernels), spreads**2)
+    optics = {"binned": limit is not None or samples > 1, "kernels": kernels, "target": target_psf}
+    corrections, spreads, kept = _restore(batch, explained, range(len(residual)), residual, parts, scale, **optics)
+    model_variance = _model_variance(batch, explained, fine, scale, kernels)
+    variance = explained.delivered_variance(model_variance, spreads**2)
+    image, left = arcs + light + corrections, residual - kept
+    belief = [explained.belief(i) for i in range(len(residual))]
+    doubted = [i for i, p in enumerate(belief) if p < 1.0 - NEGLIGIBLE]
+    if doubted:  # what is delivered is what is believed: a lens and none, as probable as each is
+        p = torch.tensor(belief, dtype=torch.float64).to(image)[doubted, None, None]
+        unlensed = residual[doubted] + parts[0][doubted]
+        no_arcs = torch.zeros_like(unlensed), parts[1][doubted]
+        restored, spread, kept = _restore(batch, explained, doubted, unlensed, no_arcs, scale, **optics)
+        other = light[doubted] + restored
+        power = light[doubted].square()  # that part of the model remains, and with it its share of the variance
+        share = power / (power + arcs[doubted].square()).clamp_min(torch.finfo(power.dtype).tiny)
+        other_variance = explained.delivered_variance(share * model_variance[doubted], spread**2)
+        between = p * (1.0 - p) * (image[doubted] - other).square()
+        variance[doubted] = p * variance[doubted] + (1.0 - p) * other_variance + between
+        image[doubted] = p * image[doubted] + (1.0 - p) * other
+        left[doubted] = p * left[doubted] + (1.0 - p) * (unlensed - kept)
+    good = field.weight > 0
+    agreement = (left * field.weight).square().sum(dim=(1, 2)) / good.sum(dim=(1, 2)).clamp_min(1)
     alpha = explained.deflection(*sample_positions(fine.shape, fine.matrix, fine.origin, device=field.data.device))
 
     def host(tensor):
@@ -75,7 +94,7 @@ def assemble(batch, explain, *, scale, target_psf):
     arrays = {
         "arcs": host(arcs),
         "lens_light": host(light),
-        "image": host(arcs + light + corrections),
+        "image": host(image),
         "sigma": host(variance.clamp_min(0.0).sqrt()),
         "model": host(model),
         "arcs_model": host(parts[0]),
@@ -84,7 +103,8 @@ def assemble(batch, explain, *, scale, target_psf):
     }
     return [
         pack(
-            batch, explained, i, {name: array[i] for name, array in arrays.items()} | {"consistency": agreement[i]},
+            batch, explained, i,
+            {name: array[i] for name, array in arrays.items()} | {"consistency": float(agreement[i])},
             fine_grids[i], scale, kernels[i],
         )
         for i in range(len(batch.images))
@@ -111,32 +131,32 @@ def _fine_formation(field, grid, scale, kernels, supersampling):
     )
 
 
-def _restore(batch, explained, residual, parts, scale, *, binned, kernels, target):
-    """What the model missed, on the output's pixels, with its uncertainty; and how well all agrees with the input."""
+def _restore(batch, explained, members, residual, parts, scale, *, binned, kernels, target):
+    """What the model missed of some images, on the output's pixels, with its uncertainty; and on the input's."""
     field = batch.field
     sigma = torch.where(field.weight > 0, field.weight, torch.ones_like(field.weight)).reciprocal()
-    corrections, spreads, agreement = [], [], []
-    for i, image in enumerate(batch.images):
+    corrections, spreads, kept = [], [], []
+    for row, i in enumerate(members):
+        image = batch.images[i]
         restored = restore_residual(
-            residual[i : i + 1],
+            residual[row : row + 1],
             sigma[i : i + 1],
             scale,
-            model=tuple(part[i : i + 1] for part in parts),
+            model=tuple(part[row : row + 1] for part in parts),
             leverage=_on_field(explained.leverage(i), batch, i),
             mask=field.weight[i : i + 1] <= 0,
             binned=binned,
             correlation=round(min(max(float(batch.correlation[i]), 0.0), 0.95), 2),
         )
         correction, spread = restored.correction, restored.uncertainty
-        left = ((residual[i] - restored.kept[0]) * field.weight[i]).square()
-        agreement.append(float(left.sum() / (field.weight[i] > 0).sum().clamp_min(1)))
         if not isinstance(target, str) and image.psf is not None:
             pixel = float(image.grid.pixel_scale.value)
             match = matching_kernel(image.psf.kernel_at(pixel, scale), kernels[i][0])
             correction = blur(correction, torch.as_tensor(match).to(correction))
         corrections.append(correction)
         spreads.append(spread)
-    return torch.cat(corrections), torch.cat(spreads), agreement
+        kept.append(restored.kept)
+    return torch.cat(corrections), torch.cat(spreads), torch.cat(kept)
 
 
 def _on_field(leverage, batch, i):

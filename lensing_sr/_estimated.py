@@ -12,6 +12,12 @@ __all__ = ["Estimated"]
 #: restoration can tell: calibrated as those of the fit (`lensing_sr._fitted.WIDER`), on the same lenses.
 WIDER = {"e1": 0.8, "e2": 0.8, "gamma1": 0.9, "gamma2": 0.9, "r_eff": 1.15}
 LEFT = 0.5
+#: As `lensing_sr.quality.ODDS` and `DOUBT`, without a fit (``python -m benchmarks.calibration``).
+ODDS = {"offset": 0.04, "seen": 2.26, "evidence": 0.29, "arc_chi2": -0.15}
+DOUBT = {
+    "offset": -1.65, "seen": -0.52, "evidence": -0.28, "arc_chi2": -0.42, "apart": 1.50, "unlikely": -1.68,
+    "others": 0.97, "shear": 0.46,
+}  # fmt: skip
 
 
 class Estimated(Fitted):
@@ -29,7 +35,7 @@ class Estimated(Fitted):
         As in `LensingSuperResolver`.
     """
 
-    _wider = WIDER
+    _wider, _odds, _doubt = WIDER, ODDS, DOUBT
 
     def delivered_variance(self, model, restored):
         """Variance of delivered pixels: where the model may be far off, the restored residual says by how much."""

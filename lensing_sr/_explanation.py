@@ -1,7 +1,9 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """What every method must be able to say of a batch of images, however it found the deflection."""
 
+import math
 from abc import ABC, abstractmethod
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -37,11 +39,19 @@ class Verdict(NamedTuple):
         ln of the evidence ratio of a lens over no lens; NaN if not computed.
     flags : tuple of str
         Reasons not to trust it.
+    probability, doubt : float
+        That it is a lens and no look-alike; that the Einstein radius is off by more than 20 %.  NaN where no network
+        looked.
+    grounds : dict
+        What these two rest on, by the names of `lensing_sr.quality.lens_probability` and `radius_doubt`.
     """
 
     chi2: float
     evidence: float
     flags: tuple
+    probability: float = math.nan
+    doubt: float = math.nan
+    grounds: dict = MappingProxyType({})
 
 
 class Explanation(ABC):
@@ -86,6 +96,10 @@ class Explanation(ABC):
     @abstractmethod
     def verdict(self, i, values):
         """`Verdict` on image i, whose parameters are ``values``."""
+
+    def belief(self, i):
+        """How far to believe in the arcs of image i, 0 to 1: what is delivered has as much of them."""
+        return 1.0
 
     def structure(self, i):
         """Source of image i where it is more than its Sersic profile, or None.

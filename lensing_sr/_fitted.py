@@ -6,14 +6,16 @@ import math
 import torch
 
 from lensing_sr._explanation import Explanation, Verdict, misfit
-from lensing_sr.fit.coarse import FitSettings
+from lensing_sr._finding import look_again
+from lensing_sr.fit.coarse import FitSettings, noise_temperature
 from lensing_sr.fit.estimate import propose_starts
+from lensing_sr.fit.evidence import arcs_evidence
 from lensing_sr.fit.lens_fit import fit_lenses
 from lensing_sr.fit.objective import Solution
 from lensing_sr.fit.rendering import render, tolerance
 from lensing_sr.fit.uncertainty import image_variance, joint_covariance
 from lensing_sr.forward.model import LENS, SLOPE, SOURCE, deflection, names
-from lensing_sr.quality import judge
+from lensing_sr.quality import DOUBT, ODDS, judge, lens_probability, probability_of, radius_doubt
 from lensing_sr.solvers.linear import weighted_amplitudes
 
 __all__ = ["Fitted", "at_bound", "named"]
@@ -49,13 +51,15 @@ class Fitted(Explanation):
         As in `LensingSuperResolver`.
     network : lensing_sr.networks.lens_estimator.LensEstimator, optional
         Tells where to start; in `eval` mode, on the device of the batch.
+    finder : lensing_sr.networks.lens_finder.LensFinder, optional
+        Tells lenses from look-alikes; likewise.
     settings : lensing_sr.fit.coarse.FitSettings, optional
         How hard to try.
     """
 
-    _wider = WIDER
+    _wider, _odds, _doubt = WIDER, ODDS, DOUBT
 
-    def __init__(self, batch, *, lens_light, supersampling, network=None, settings=None):
+    def __init__(self, batch, *, lens_light, supersampling, network=None, finder=None, settings=None):
         observation = batch.observation
         free = supersampling == "auto"
         self._network, self._effort = network, settings or (FitSettings() if network is None else LED)
@@ -69,10 +73,13 @@ class Fitted(Explanation):
             supersampling=FIT_SUPERSAMPLING if free else supersampling,
         )
         images = torch.arange(len(observation), device=observation.data.device)
+        noise = noise_temperature(observation, batch.correlation)
+        self._arcs_evidence = arcs_evidence(fit.solution.arcs, observation.weight, noise)
         if free:
             fit.solution = _rescaled(fit, observation)
         self._batch, self._fit, self.supersampling = batch, fit, supersampling
         self._covariance = self._errors(images)
+        self._look = None if finder is None else look_again(network, finder, batch)
         self._parameters = fit.parameters.clone()  # in the images' frame
         for j, name in enumerate(names(self._parameters.shape[1])):
             if name.startswith(("x_", "y_")):
@@ -117,6 +124,33 @@ class Fitted(Explanation):
         """Variance of delivered pixels."""
         return LEFT * model + restored
 
+    def belief(self, i):
+        """How far to believe in the arcs of one image."""
+        probability = self.verdict(i, self.values(i)[0]).probability
+        if not math.isnan(probability):
+            return probability
+        return probability_of(float(self._arcs_evidence[i])) * probability_of(float(self._fit.evidence[i]))
+
+    def _judged(self, i, values, found, *, chi2, at_bound, rivals, magnification):
+        """The `Verdict` on image i, with arcs that are explained as well as the `Misfit` `found` says."""
+        evidence, probability, doubt = float(self._fit.evidence[i]), math.nan, math.nan
+        facts = {"arc_chi2": found.arc_chi2, "missed": found.missed, "at_bound": at_bound, "rivals": rivals}
+        facts |= {"evidence": evidence, "magnification": magnification}
+        grounds = {}
+        if self._look is not None:
+            apart, unlikely = self._look.apart(i, values["theta_E"])
+            # reasons that the fit itself gives
+            others = len(judge(values, **facts, probability=1.0, doubt=0.0))
+            grounds = {
+                "seen": float(self._look.odds[i]), "evidence": evidence, "arc_chi2": found.arc_chi2, "apart": apart,
+                "unlikely": unlikely, "others": others, "shear": math.hypot(values["gamma1"], values["gamma2"]),
+                "size": values["r_eff"] / values["theta_E"],
+            }  # fmt: skip
+            probability = probability_of(float(self._arcs_evidence[i])) * lens_probability(grounds, self._odds)
+            doubt = radius_doubt(grounds, self._doubt)
+        flags = judge(values, **facts, probability=probability, doubt=doubt)
+        return Verdict(chi2, evidence, tuple(flags), probability, doubt, grounds)
+
     def values(self, i):
         """Parameters of one image and their errors."""
         p = self._parameters[i].tolist()
@@ -137,16 +171,14 @@ class Fitted(Explanation):
             (float(mode[0].exp()), float(cost - fit.mode_costs[i, 0]))
             for mode, cost in zip(fit.modes[i][1:], fit.mode_costs[i][1:], strict=True)
         ]
-        evidence = float(fit.evidence[i])
-        flags = judge(
-            values, arc_chi2=found.arc_chi2, missed=found.missed, evidence=evidence, at_bound=ended, rivals=rivals,
-            magnification=self.magnification(values, solution.arcs[i]),
-        )  # fmt: skip
         observation = self._batch.observation
         used = observation.weight[i] > 0
         normalised = (observation.data[i] - solution.model[i]) * observation.weight[i]
         dof = max(int(used.sum()) - fit.parameters.shape[1] - solution.amplitudes.shape[1], 1)
-        return Verdict(float((normalised**2).sum()) / dof, evidence, tuple(flags))
+        return self._judged(
+            i, values, found, chi2=float((normalised**2).sum()) / dof, at_bound=ended, rivals=rivals,
+            magnification=self.magnification(values, solution.arcs[i]),
+        )  # fmt: skip
 
     def history(self, i):
         """What was done to one image."""

@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
-"""The network of a resolver: where it comes from, what it is called, and which weights it has."""
+"""The networks of a resolver: where they come from, what they are called, and which weights they have."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -12,7 +13,16 @@ from lensing_sr.networks.lens_estimator import LensEstimator
 from lensing_sr.networks.registry import FOLDER, REGISTRY
 from lensing_sr.networks.weights import file_sha256, load_network, save_network
 
-__all__ = ["ChosenNetwork"]
+__all__ = ["ChosenNetwork", "lens_finder"]
+
+#: The network that tells lenses from look-alikes.
+FINDER = "lens-finder"
+
+
+@functools.cache
+def lens_finder(device):
+    """The package's `~lensing_sr.networks.LensFinder` on a device, loaded once; nobody changes it."""
+    return load_network(FINDER, device=device).to(memory_format=torch.channels_last)
 
 
 class ChosenNetwork:

@@ -111,6 +111,8 @@ def pack(batch, explained, i, arrays, fine, scale, kernel):
         flags=tuple(flags),
         notes=tuple(notes),
         lens_evidence=verdict.evidence,
+        lens_probability=verdict.probability,
+        doubt=verdict.doubt,
         evidence=tried,
         kept=kept,
         consistency=arrays["consistency"],
@@ -131,7 +133,11 @@ def pack(batch, explained, i, arrays, fine, scale, kernel):
         scale=scale,
         psf=kernel[0],
         input_image=input_image,
-        meta={"name": image.name, "history": _history(image, prepared, explained.history(i), kernel[1], scale)},
+        meta={
+            "name": image.name,
+            "grounds": dict(verdict.grounds),
+            "history": _history(image, prepared, explained.history(i), kernel[1], scale),
+        },
     )
 
 

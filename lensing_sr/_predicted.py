@@ -124,8 +124,8 @@ class Predicted(Explanation):
         data, weight, model, arcs = observation.data[i], observation.weight[i], self._model[i], self._arcs[i]
         found = misfit(data, model, arcs, weight)
         flags = judge(
-            values, arc_chi2=found.arc_chi2, missed=found.missed, evidence=math.nan, at_bound=[], rivals=[],
-            magnification=self.magnification(values, arcs),
+            values, arc_chi2=found.arc_chi2, missed=found.missed, evidence=math.nan, probability=math.nan,
+            doubt=math.nan, at_bound=[], rivals=[], magnification=self.magnification(values, arcs),
         )  # fmt: skip
         if self._lens_light:
             flags.append("lens light not modelled")

@@ -6,7 +6,7 @@ import math
 
 from lensing_sr._stack import group_alike, stack
 from lensing_sr.image.prepare import RIVAL, cut_out, read_again
-from lensing_sr.quality import WEAK_EVIDENCE
+from lensing_sr.quality import DOUBTFUL, WEAK_EVIDENCE
 
 __all__ = ["DOUBTED", "better_readings", "worth_another"]
 
@@ -18,8 +18,8 @@ SIDE = 64
 
 
 def worth_another(prepared, quality):
-    """Whether an image should be read again: hardly a lens, or one that does not shine and is no sound lens either."""
-    return quality.lens_evidence < DOUBTED or _unsound(prepared, quality)
+    """Whether an image should be read again: hardly a lens, a doubtful one, or one that neither shines nor is sound."""
+    return quality.lens_evidence < DOUBTED or quality.doubt > DOUBTFUL or _unsound(prepared, quality)
 
 
 def _unsound(prepared, quality):

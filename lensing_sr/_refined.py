@@ -5,7 +5,7 @@ from functools import cached_property
 
 import torch
 
-from lensing_sr._explanation import Verdict, misfit
+from lensing_sr._explanation import misfit
 from lensing_sr._fitted import Fitted, at_bound, named
 from lensing_sr.fit.joint import Problem
 from lensing_sr.fit.coarse import tempered
@@ -16,7 +16,7 @@ from lensing_sr.fit.refinement import Settings, refine
 from lensing_sr.fit.rendering import render
 from lensing_sr.forward.model import LENS, has_slope
 from lensing_sr.forward.scene import Scene, mean_radial_correction
-from lensing_sr.quality import WEAK_EVIDENCE, judge
+from lensing_sr.quality import WEAK_EVIDENCE
 
 __all__ = ["Refined"]
 
@@ -34,6 +34,8 @@ class Refined(Fitted):
         As in `LensingSuperResolver`.
     network : lensing_sr.networks.lens_estimator.LensEstimator, optional
         Tells where to start.
+    finder : lensing_sr.networks.lens_finder.LensFinder, optional
+        Tells lenses from look-alikes.
     settings : lensing_sr.fit.refinement.Settings
         What may be tried.
 
@@ -43,8 +45,9 @@ class Refined(Fitted):
         What was tried on each image.
     """
 
-    def __init__(self, batch, *, lens_light, supersampling, network=None, settings=Settings()):
-        super().__init__(batch, lens_light=lens_light, supersampling=supersampling, network=network)
+    def __init__(self, batch, *, lens_light, supersampling, network=None, finder=None, settings=Settings()):
+        optics = {"lens_light": lens_light, "supersampling": supersampling}
+        super().__init__(batch, **optics, network=network, finder=finder)
         self._shifts = batch.shift.tolist()
         self.refinements = [self._refine(i, settings) for i in range(len(batch.observation))]
         self._scenes = [
@@ -195,16 +198,14 @@ class Refined(Fitted):
         p = found.scene.p
         lower, upper = (bound[i, : len(p)] for bound in (fit.priors.lower, fit.priors.upper))
         ended = at_bound(p, lower, upper, LENS)
-        evidence = float(fit.evidence[i])
-        # the source decided between the minima: no rivals are left
-        flags = judge(
-            values, arc_chi2=missed.arc_chi2, missed=missed.missed, evidence=evidence, at_bound=ended, rivals=[],
-            magnification=self._magnification(found.scene, values, arcs),
-        )  # fmt: skip
         weight = observation.weight[i].double()
         normalised = (data - model) * weight
         used = int((weight > 0).sum())
-        return Verdict(float(normalised.square().sum()) / max(used - len(p), 1), evidence, tuple(flags))
+        # the source decided between the minima: no rivals are left
+        return self._judged(
+            i, values, missed, chi2=float(normalised.square().sum()) / max(used - len(p), 1), at_bound=ended, rivals=[],
+            magnification=self._magnification(found.scene, values, arcs),
+        )  # fmt: skip
 
     def _magnification(self, scene, values, arcs):
         if scene.structure is None:

@@ -1,6 +1,7 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """The verdict: flags are reasons not to trust a result, notes are facts worth knowing."""
 
+import math
 from dataclasses import dataclass, field
 
 from lensing_sr.utils._repr import make_repr
@@ -13,6 +14,15 @@ POOR_FIT = 10.0
 MISSED = 0.2
 #: ln of the evidence ratio below which a lens is not established.
 WEAK_EVIDENCE = 10.0
+#: Probability below which it is more likely none, and of an Einstein radius off by 20 % above which a lens is doubtful.
+UNLIKELY, DOUBTFUL = 0.3, 0.2
+#: How ln of the odds of a lens, and of an Einstein radius off by 20 %, follow from what is known of a fit
+#: (``python -m benchmarks.calibration``).
+ODDS = {"offset": -0.26, "seen": 2.28, "evidence": 0.52, "arc_chi2": -0.71}
+DOUBT = {
+    "offset": -2.60, "seen": -0.39, "evidence": -0.71, "arc_chi2": 0.12, "apart": 1.39, "unlikely": -1.54,
+    "others": 0.24, "shear": 0.45, "size": -0.27,
+}  # fmt: skip
 #: A rival within this much of the best cost (chi-square over temperature) is as good, given how models err.
 RIVAL_COST = 12.0
 #: Two models disagree if their Einstein radii differ by this fraction.
@@ -24,7 +34,7 @@ LARGE_SHEAR = 0.2
 #: Steps beyond a smooth lens and a Sersic source.
 STEPS = ("pixel source", "potential", "perturbers")
 #: Fields that a header holds as they are.
-_SIMPLE = ("chi2", "noise_scale", "flags", "notes", "lens_evidence", "kept", "consistency")
+_SIMPLE = ("chi2", "noise_scale", "flags", "notes", "lens_evidence", "lens_probability", "doubt", "kept", "consistency")
 #: Parameters of the lens that a sound fit leaves well inside their range.
 EDGES = {"theta_E", "e1", "e2", "x_lens", "y_lens", "gamma1", "gamma2"}
 
@@ -44,7 +54,13 @@ class Quality:
     notes : tuple of str
         Facts: correlated noise, no PSF, neighbours masked.
     lens_evidence : float
-        ln of the evidence ratio of a lens over no lens.
+        ln of the evidence ratio of a lens over no lens: whether lensing explains the image better.
+    lens_probability : float
+        That it is a lens rather than a galaxy that only looks like one, where both are as likely beforehand: what the
+        lens finder sees and what the fit says, together.  NaN without a network.
+    doubt : float
+        Probability that the Einstein radius is off by more than 20 %, if it is a lens: the fit as the networks see it.
+        NaN without a network.
     evidence : dict
         ln of the evidence ratio of every step beyond a smooth lens and a Sersic source that was tried, by its name
         ("pixel source", "potential", "perturbers").
@@ -66,6 +82,8 @@ class Quality:
     flags: tuple = ()
     notes: tuple = ()
     lens_evidence: float = float("nan")
+    lens_probability: float = float("nan")
+    doubt: float = float("nan")
     evidence: dict = field(default_factory=dict)
     kept: tuple = ()
     consistency: float = float("nan")
@@ -84,6 +102,8 @@ class Quality:
                 "flags": self.flags,
                 "notes": self.notes,
                 "lens_evidence": self.lens_evidence,
+                "lens_probability": self.lens_probability,
+                "doubt": self.doubt,
                 "evidence": {name: round(gain, 1) for name, gain in self.evidence.items()},
                 "kept": self.kept,
                 "consistency": self.consistency,
@@ -104,7 +124,86 @@ class Quality:
         return cls(**known, evidence=evidence)
 
 
-def judge(values, *, arc_chi2, missed, evidence, at_bound, rivals, magnification):
+def probability_of(odds):
+    """Probability that goes with ln of odds; NaN of NaN."""
+    return 0.5 * (1.0 + math.tanh(0.5 * odds))
+
+
+def lens_probability(grounds, weights):
+    r"""Probability of a lens, rather than a galaxy that only looks like one, at even odds beforehand.
+
+    .. math:: \ln\frac{p}{1 - p} = w_0 + \sum_j w_j g_j
+
+    A look knows more than a fit, but a fit that explains the arcs to the noise tells too.
+
+    Parameters
+    ----------
+    grounds : mapping
+        "seen": ln B of the lens finder; "evidence": ln E of a lens over no lens, by the fit; "arc_chi2": reduced
+        chi-square inside the arcs.
+    weights : mapping
+        w by the names of the grounds g, as `ODDS`, with w_0 as "offset".
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> from lensing_sr.quality import ODDS, lens_probability
+    >>> fitted = {"evidence": 800.0, "arc_chi2": 1.0}
+    >>> lens_probability(fitted | {"seen": 4.0}, ODDS) > 0.9 > 0.1 > lens_probability(fitted | {"seen": -4.0}, ODDS)
+    True
+    """
+    return _weighed(grounds, weights)
+
+
+def radius_doubt(grounds, weights):
+    r"""Probability that the Einstein radius of a lens is off by more than 20 %; formula as of `lens_probability`.
+
+    Parameters
+    ----------
+    grounds : mapping
+        Besides the above: "apart", difference of ln theta_E between the fit and what the lens estimator sees where
+        nothing is masked; "unlikely", ln of the density that the estimator gives to the fit's, less its highest;
+        "others", how many flags the fit itself has raised; "shear", the external shear; "size", r_eff / theta_E.
+    weights : mapping
+        As `DOUBT`.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> from lensing_sr.quality import DOUBT, radius_doubt
+    >>> fit = {"seen": 4.0, "evidence": 800.0, "arc_chi2": 1.0, "unlikely": -0.2}
+    >>> fit |= {"others": 0, "shear": 0.02, "size": 0.1}
+    >>> radius_doubt(fit | {"apart": 0.02}, DOUBT) < radius_doubt(fit | {"apart": 0.7}, DOUBT)
+    True
+    """
+    return _weighed(grounds, weights)
+
+
+#: Grounds as numbers of order one.
+FEATURES = {
+    "seen": lambda g: min(max(g["seen"], -8.0), 8.0) / 3.0,
+    "evidence": lambda g: math.asinh(g["evidence"] / 30.0) if math.isfinite(g["evidence"]) else 0.0,
+    "arc_chi2": lambda g: math.log(max(g["arc_chi2"], 0.5)),
+    "apart": lambda g: min(g["apart"], 1.5),
+    "unlikely": lambda g: min(max(g["unlikely"], -15.0), 0.0) / 5.0,
+    "others": lambda g: float(min(g["others"], 3)),
+    "shear": lambda g: min(g["shear"], 0.5) / 0.1,
+    "size": lambda g: math.log(min(max(g["size"], 0.01), 2.0)),
+}
+
+
+def _weighed(grounds, weights):
+    odds = weights["offset"]
+    return probability_of(odds + sum(w * FEATURES[name](grounds) for name, w in weights.items() if name != "offset"))
+
+
+def judge(values, *, arc_chi2, missed, evidence, probability, doubt, at_bound, rivals, magnification):
     """Flags of a fit.
 
     Parameters
@@ -117,6 +216,8 @@ def judge(values, *, arc_chi2, missed, evidence, at_bound, rivals, magnification
         Power of the residual there, above that of noise, over that of the arcs.
     evidence : float
         ln of the evidence ratio of a lens over no lens; NaN if not computed.
+    probability, doubt : float
+        That it is a lens and no look-alike; that its Einstein radius is off by more than 20 %.  NaN if not computed.
     at_bound : list of str
         Parameters that ended at the edge of their range.
     rivals : list of (float, float)
@@ -127,14 +228,16 @@ def judge(values, *, arc_chi2, missed, evidence, at_bound, rivals, magnification
     Returns
     -------
     list of str
-        Any of "poor fit", "not a lens", "ambiguous", "edge", "swapped", "not multiply imaged".
+        Any of "poor fit", "not a lens", "doubtful", "ambiguous", "edge", "swapped", "not multiply imaged".
     """
     flags = []
     theta_E = values["theta_E"]
     if arc_chi2 > POOR_FIT or (missed > MISSED and arc_chi2 > 2.0):
         flags.append("poor fit")
-    if evidence < WEAK_EVIDENCE:
+    if evidence < WEAK_EVIDENCE if math.isnan(probability) else probability < UNLIKELY:
         flags.append("not a lens")
+    if doubt > DOUBTFUL:
+        flags.append("doubtful")
     if any(abs(rival / theta_E - 1.0) > DISAGREEMENT and cost < RIVAL_COST for rival, cost in rivals):
         flags.append("ambiguous")
     if not EDGES.isdisjoint(at_bound):

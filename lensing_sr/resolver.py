@@ -11,7 +11,7 @@ import numpy as np
 from lensing_sr._batches import resolve, resolve_again
 from lensing_sr._estimated import Estimated
 from lensing_sr._fitted import HASTY, Fitted
-from lensing_sr._network import ChosenNetwork
+from lensing_sr._network import ChosenNetwork, lens_finder
 from lensing_sr._predicted import Predicted
 from lensing_sr._refined import Refined
 from lensing_sr.errors import InputError
@@ -210,7 +210,7 @@ class LensingSuperResolver:
         list of SuperResolution
             In the order of the images.
         """
-        _ = self._looks  # a network is loaded once, which is no image's time
+        self._explain(True)  # networks are loaded once, which is no image's time
         started = time.perf_counter()
         images = [LensImage.read(image, **how_to_read) for image in images]
         prepared = [prepare(image, lens_light=self.lens_light) for image in images]
@@ -367,18 +367,22 @@ class LensingSuperResolver:
         """Whether to model the light of a lens galaxy that is seen or not."""
         return visible if self.lens_light == "auto" else self.lens_light
 
+    def _networks(self):
+        """The networks that look at images, by what `Fitted` calls them."""
+        if self._looks is None:
+            return {}
+        device = self._torch_device()
+        networks = {"network": self._looks.on(device)}
+        return networks if self._predicts else networks | {"finder": lens_finder(device)}
+
     def _weigh(self, batch, visible):
         """A quick explanation of a batch, to tell whether there is a lens."""
-        settings = {"lens_light": self._lens_light(visible), "supersampling": 1}
-        if self._looks is not None:
-            settings["network"] = self._looks.on(self._torch_device())
+        settings = {"lens_light": self._lens_light(visible), "supersampling": 1} | self._networks()
         return Estimated(batch, **settings) if self.method == "network" else Fitted(batch, **settings, settings=HASTY)
 
     def _explain(self, visible):
         """The method, as `assemble` takes it, for lenses that shine or not."""
-        settings = {"lens_light": self._lens_light(visible), "supersampling": self.supersampling}
-        if self._looks is not None:
-            settings["network"] = self._looks.on(self._torch_device())
+        settings = {"lens_light": self._lens_light(visible), "supersampling": self.supersampling} | self._networks()
         if self._predicts:
             return partial(Predicted, **settings)
         if self.method == "network":

@@ -65,6 +65,8 @@ KEYWORDS = {
     "flags": ("SRFLAGS", "reasons not to trust the result"),
     "notes": ("SRNOTES", "facts about the result"),
     "lens_evidence": ("LENSEVID", "log evidence ratio, lens against no lens"),
+    "lens_probability": ("LENSPROB", "that it is a lens, at even odds beforehand"),
+    "doubt": ("SRDOUBT", "probability that theta_E is off by > 20 %"),
     "consistency": ("CHI2CONS", "chi-square of result against input"),
     "kept": ("SRKEPT", "steps beyond the smooth model"),
     "evidence_pixel_source": ("EVIDSRC", "log evidence ratio of a pixel source"),

@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = attach(
         "coarse": ("FitSettings", "fit_coarsely"),
         "lens_fit": ("LensFit", "fit_lenses"),
         "estimate": ("estimate_lenses", "propose_starts"),
-        "evidence": ("lens_evidence",),
+        "evidence": ("arcs_evidence", "lens_evidence"),
         "uncertainty": (),
         "rendering": (),
     },

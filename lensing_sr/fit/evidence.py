@@ -18,10 +18,10 @@ from lensing_sr.fit.start import scan, unlensed_templates
 from lensing_sr.forward.model import LENS, SLOPE, has_slope
 from lensing_sr.solvers.levenberg import levenberg_marquardt
 
-__all__ = ["lens_evidence"]
+__all__ = ["arcs_evidence", "lens_evidence"]
 
-#: Parameters that the lens adds.
-EXTRA = 5
+#: Parameters that the lens adds; those that a lensed source adds (a lens has no centre of its own): its lens, itself.
+EXTRA, LENSED = 5, 12
 
 #: ln of an Einstein radius in arcsec that deflects nothing.
 NO_LENS = -14.0
@@ -79,6 +79,41 @@ def lens_evidence(objective, coarse, coarse_weight, priors, best, iterations):
     cost = _minimum(objective, best, priors, images, iterations).cost
     pixels = (objective.weight > 0).sum(dim=(1, 2)).to(cost)
     return 0.5 * (rival_cost - cost) - 0.5 * EXTRA * pixels.clamp_min(2.0).log()
+
+
+def arcs_evidence(arcs, weight, noise):
+    r"""ln of the evidence ratio of a lensed source over none at all; positive if there are any arcs.
+
+    .. math:: \ln E = \frac{1}{2 T} \sum \frac{a^2}{\sigma^2} - \tfrac12 k \ln \frac{N}{T}
+
+    a is the light of the fitted arcs, whose squared signal-to-noise ratio is what they lower chi-square by, k = 12 the
+    number of parameters of lens and source, N that of the pixels, of which correlation leaves N / T independent ones.
+    Noise is soon explained by some lens or other; this says whether there was anything to explain.
+
+    Parameters
+    ----------
+    arcs, weight : torch.Tensor
+        Flux of the arcs, and 1 / sigma, 0 where masked, ``(images, rows, columns)``.
+    noise : torch.Tensor
+        T, by how much chi-square is too large for correlated noise, ``(images,)``.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(images,)`` float64.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lensing_sr.fit.evidence import arcs_evidence
+    >>> arcs, weight = torch.zeros(2, 50, 50), torch.ones(2, 50, 50)
+    >>> arcs[0, 10:20, 10:12] = 5.0
+    >>> (arcs_evidence(arcs, weight, torch.ones(2)) > 0).tolist()
+    [True, False]
+    """
+    power, pixels = (arcs * weight).double().square().sum(dim=(1, 2)), (weight > 0).sum(dim=(1, 2))
+    noise = noise.to(power)
+    return 0.5 * power / noise - 0.5 * LENSED * (pixels / noise).clamp_min(2.0).log()
 
 
 def _minimum(objective, start, priors, owner, iterations):

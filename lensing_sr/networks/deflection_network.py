@@ -14,6 +14,7 @@ from lensing_sr.networks.features import Classifier
 from lensing_sr.networks.heads import ConvergenceHead, PolarHead, PotentialHead
 from lensing_sr.networks.inputs import INPUTS, SCALINGS, prepare_inputs
 from lensing_sr.networks.lens_estimator import LensEstimator
+from lensing_sr.networks.lens_finder import LensFinder
 from lensing_sr.networks.rcan import RCAN
 from lensing_sr.networks.residual_cnn import ResidualCNN
 from lensing_sr.utils._checks import check_choice
@@ -21,7 +22,7 @@ from lensing_sr.utils._checks import check_choice
 __all__ = ["NETWORKS", "DeflectionNetwork", "NetworkKind", "build_network"]
 
 #: Networks that give something else than a field.
-OTHERS = {"classifier": Classifier, "lens-estimator": LensEstimator}
+OTHERS = {"classifier": Classifier, "lens-estimator": LensEstimator, "lens-finder": LensFinder}
 
 
 @dataclass(frozen=True)

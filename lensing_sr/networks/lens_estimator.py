@@ -1,24 +1,16 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """One look at a cut-out: the distribution of its lens, source and lens light, and whether it is a lens at all."""
 
-import math
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
 from lensing_sr.networks.mixture import MACRO, TOTAL, Mixture, in_arcsec, laid_down_parameters
 from lensing_sr.networks.symmetry import SYMMETRIES, laid_down
-from lensing_sr.networks.views import CONDITIONS, SIDE, ZOOMS
+from lensing_sr.networks.view_reader import ViewReader
 
-__all__ = ["Estimate", "LensEstimator", "channels"]
+__all__ = ["Estimate", "LensEstimator"]
 
-#: Significances that become of order one in each brightness channel.
-STRETCHES = (1.0, 10.0)
-#: Channels of one view: stretched brightness, the same without rings, without half a turn, what is seen, x, y, r.
-CHANNELS = len(STRETCHES) + 2 + 1 + 3
-#: Rings whose mean is taken off.
-RINGS = 24
 #: ln of the evidence that counts as one.
 EVIDENCE = 10.0
 #: Bounds of ln of the precision's diagonal.
@@ -40,24 +32,10 @@ class Estimate(NamedTuple):
     evidence: torch.Tensor
 
 
-class _Step(nn.Module):
-    """Two convolutions beside an open path; silent at first."""
-
-    def __init__(self, width):
-        super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
-        self.gain = nn.Parameter(torch.zeros(1, width, 1, 1))
-
-    def forward(self, x):
-        return x + self.gain * self.second(torch.relu(self.first(torch.relu(x))))
-
-
-class LensEstimator(nn.Module):
+class LensEstimator(ViewReader):
     r"""Views of an image to the distribution of its parameters.
 
-    One trunk sees both views (lensing has no scale), its last maps are flattened with their places; the conditions
-    shift the first maps and join the vector.  The answer is a `Mixture`, and the expected evidence for a lens.
+    The answer of a `ViewReader` is a `Mixture`, and the expected evidence for a lens.
 
     Parameters
     ----------
@@ -69,10 +47,6 @@ class LensEstimator(nn.Module):
         Length of the vectors.
     components : int
         Of the mixture.
-
-    Notes
-    -----
-    There are no normalisation layers: what one image is told must not depend on its neighbours in the batch.
 
     Examples
     --------
@@ -87,47 +61,17 @@ class LensEstimator(nn.Module):
     """
 
     def __init__(self, *, widths=(32, 48, 80, 128), steps=(1, 2, 2, 2), hidden=256, components=4):
-        super().__init__()
-        self.settings = {
-            "network": "lens-estimator", "widths": list(widths), "steps": list(steps), "hidden": hidden,
-            "components": components,
-        }  # fmt: skip
-        self.components = components
-        self.told = nn.Linear(CONDITIONS, widths[0])
-        layers, before = [], CHANNELS
-        self.stem = nn.Conv2d(CHANNELS, widths[0], 5, stride=2, padding=2)
-        for k, (width, count) in enumerate(zip(widths, steps, strict=True)):
-            if k:
-                layers.append(nn.Conv2d(before, width, 3, stride=2, padding=1))
-            layers += [_Step(width) for _ in range(count)]
-            before = width
-        self.trunk = nn.Sequential(*layers)
-        cells = (SIDE // 2 ** len(widths)) ** 2
-        self.squeeze = nn.Linear(widths[-1] * cells, hidden)
-        self.join = nn.Linear(len(ZOOMS) * hidden + CONDITIONS, hidden)
-        self.deep = nn.Linear(hidden, hidden)
         self._lower = torch.tril_indices(MACRO, MACRO, -1)
         outputs = components * (1 + TOTAL + TOTAL + self._lower.shape[1]) + 1
-        self.answer = nn.Linear(hidden, outputs)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
-        nn.init.normal_(self.answer.weight, std=0.02)
-        nn.init.zeros_(self.answer.bias)
+        super().__init__(outputs, widths=widths, steps=steps, hidden=hidden)
+        self.settings = {"network": "lens-estimator"} | self.settings | {"components": components}
+        self.components = components
         with torch.no_grad():  # components that begin alike stay alike
             self.answer.bias[components : components * (1 + TOTAL)].normal_(std=0.5)
 
     def forward(self, views):
         """The `Estimate` of `Views`."""
-        images = len(views.significance)
-        maps = channels(views.significance.flatten(0, 1), views.seen.flatten(0, 1))
-        told = self.told(views.conditions).repeat_interleave(len(ZOOMS), dim=0)
-        maps = self.stem(maps.to(memory_format=torch.channels_last)) + told[:, :, None, None]
-        vectors = torch.relu(self.squeeze(torch.relu(self.trunk(maps)).flatten(1))).view(images, -1)
-        vector = torch.relu(self.join(torch.cat([vectors, views.conditions], dim=1)))
-        vector = vector + torch.relu(self.deep(vector))
-        return self._read(self.answer(vector).float())
+        return self._read(self.read(views))
 
     def _read(self, numbers):
         k = self.components
@@ -198,31 +142,3 @@ class LensEstimator(nn.Module):
         root = turn.T @ mixture.precision
         factor = torch.linalg.cholesky((root @ root.mT).double()).to(mean)
         return Mixture(mixture.log_share, mean, factor)
-
-
-def channels(significance, seen):
-    """Input channels of one view each, ``(n, CHANNELS, SIDE, SIDE)``.
-
-    Parameters
-    ----------
-    significance, seen : torch.Tensor
-        As in `Views`, ``(n, SIDE, SIDE)``.
-
-    Returns
-    -------
-    torch.Tensor
-    """
-    n, device = len(significance), significance.device
-    axis = (torch.arange(SIDE, device=device, dtype=significance.dtype) + 0.5) / (SIDE / 2) - 1.0
-    x, y = axis.expand(SIDE, SIDE), axis[:, None].expand(SIDE, SIDE)
-    radius = torch.hypot(x, y)
-    ring = (radius * (RINGS / math.sqrt(2.0))).long().clamp_max(RINGS - 1).flatten()
-    member = torch.nn.functional.one_hot(ring, RINGS).to(significance)
-    mean = (significance.flatten(1) @ member) / (seen.flatten(1) @ member).clamp_min(1.0)
-    without_rings = (significance - mean[:, ring].view_as(significance)) * seen
-    both = seen * seen.flip(-1, -2)
-    half_turn = (significance - significance.flip(-1, -2)) * both
-    parts = [torch.asinh(significance / s) for s in STRETCHES]
-    parts += [torch.asinh(without_rings), torch.asinh(half_turn), seen]
-    parts += [plane.expand(n, -1, -1) for plane in (x, y, radius)]
-    return torch.stack(parts, dim=1)

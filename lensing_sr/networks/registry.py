@@ -35,6 +35,11 @@ REGISTRY = {
         "ead571febe276c8d6d8b2f87c868e679910f36823ec09222fe153c2962c1c6f4",
         "lens-estimator.toml",
     ),
+    "lens-finder": RegisteredWeights(
+        "lens-finder.safetensors",
+        "cce02ddd0feced1c08967912981773d4334e5be28a0e679df67a2ec8d7919b44",
+        "lens-finder.toml",
+    ),
     "residual-cnn-model1": RegisteredWeights(
         "residual-cnn-model1.safetensors",
         "02d333715c94adb276037c00b89095cc38a3e1a977d4adfd57e95af9559cf07f",

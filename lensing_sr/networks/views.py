@@ -85,7 +85,9 @@ def overlaps(count, first, width, side=SIDE):
     return (torch.minimum(high, pixel + 1.0) - torch.maximum(low, pixel)).clamp_min(0.0)
 
 
-def make_views(data, weight, matrix, origin, centre, *, psf_fwhm=0.0, correlation=None, lens_light=True):
+def make_views(
+    data, weight, matrix, origin, centre, *, psf_fwhm=0.0, correlation=None, lens_light=True, half_width=None
+):  # fmt: skip
     """Make the `Views` of a batch of equal cut-outs.
 
     Parameters
@@ -106,6 +108,8 @@ def make_views(data, weight, matrix, origin, centre, *, psf_fwhm=0.0, correlatio
         Lag-1 correlation of the noise, ``(images,)``.
     lens_light : bool
         Whether the lens galaxy shines.
+    half_width : float, optional
+        h in arcsec; by default half of the shorter side.
 
     Returns
     -------
@@ -129,7 +133,7 @@ def make_views(data, weight, matrix, origin, centre, *, psf_fwhm=0.0, correlatio
         data, weight, matrix, origin = _straightened(data, weight, matrix, origin)
         images, rows, columns = data.shape
     scale = matrix.diagonal()
-    half = 0.5 * min(rows * float(scale[1]), columns * float(scale[0]))
+    half = half_width or 0.5 * min(rows * float(scale[1]), columns * float(scale[0]))
     middle = centre / scale + torch.tensor(origin, dtype=torch.float64, device=data.device)
     good = (weight > 0).to(data)
     variance = torch.where(weight > 0, weight, torch.ones_like(weight)) ** -2 * good

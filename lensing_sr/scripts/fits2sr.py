@@ -3,6 +3,7 @@
 
 import argparse
 import logging
+import math
 import re
 import sys
 import traceback
@@ -395,6 +396,8 @@ def _summary(image, outputs, result):
     """One line on a result."""
     row = result.parameters.loc["theta_E"]
     text = f"{image}: theta_E = {row['value']:.3f} +- {row['error']:.3f} arcsec, chi2 = {result.quality.chi2:.2f}"
+    if not math.isnan(result.quality.lens_probability):
+        text += f", a lens by {result.quality.lens_probability:.0%}"
     flags = ", ".join(result.quality.flags)
     return f"{text}, {'flags: ' + flags if flags else 'no flags'} -> {', '.join(outputs)}"
 

@@ -56,7 +56,7 @@ class LensPopulation(Simulator):
         Telescope and band, see `lensing_sr.instruments.load_instrument`.
     seed : int
         Seed of what is drawn where `draw` is given none.
-    preset : {"broad", "euclid", "hst"}
+    preset : {"broad", "bright", "euclid", "hst"}
         Laws of lenses and sources, see `lensing_sr.simulation.presets`.
     scale : int
         How much finer the truth is than the detector.

@@ -9,6 +9,8 @@ broad       A training prior for every telescope.  Lensing has no scale, so that
             log-uniform from max(PSF FWHM, 2 pixels, 0.06 of half the field) to 0.6 of half the field, where the
             outermost image of a lens of magnification 3 still falls inside.  3 % have magnifications below 3 (1 %
             below 2.8): no candidate was magnified enough, or the estimate was too high.
+bright      The same behind galaxies that hide their arcs, as the near ones of SLACS do: 10 to 300 times as bright, with
+            effective radii about 1.4 theta_E.
 euclid      Lenses discoverable by Euclid: Collett 2015, ApJ 811, 20 (15 999 lenses; percentiles 5, 16, 50, 84, 95 of
             theta_E, axis ratios, sizes, magnitude of the lens).  What follows agrees with the table too: 4000 lenses on
             Euclid VIS have magnifications of 3.7, 5.7, 10.2 (percentiles 16, 50, 84; published 3.5, 5.4, 11.1), arcs of
@@ -24,7 +26,7 @@ hst         SLACS-like lenses.  Theta_E, mass axis ratio: Bolton et al. 2008, Ap
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,7 +36,7 @@ from lensing_sr.simulation.laws import LogNormal, LogUniform, Pareto, Quantiles,
 __all__ = ["PRESETS", "Field", "Preset", "preset"]
 
 #: Names of the presets.
-PRESETS = ("broad", "euclid", "hst")
+PRESETS = ("broad", "bright", "euclid", "hst")
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def preset(name, field):
 
     Parameters
     ----------
-    name : {"broad", "euclid", "hst"}
+    name : {"broad", "bright", "euclid", "hst"}
         Which.
     field : Field
         What the telescope can show.
@@ -146,7 +148,13 @@ def preset(name, field):
     if low > 0.5 * high:
         rule = f"must be wide enough for an Einstein radius of {2.0 * low:.3g} arcsec (twice the PSF's width)"
         raise InputError("shape", rule, f"half a width of {field.half_width:.3g} arcsec", "ask for more pixels")
-    return {"broad": _broad, "euclid": _euclid, "hst": _hst}[name](field, low, high)
+    return {"broad": _broad, "bright": _bright, "euclid": _euclid, "hst": _hst}[name](field, low, high)
+
+
+def _bright(field, low, high):
+    broad = _broad(field, low, high)
+    galaxy = {"lens_r_eff": LogNormal(1.4, 0.5, 0.4, 4.0), "lens_brightness": LogUniform(10.0, 300.0)}
+    return replace(broad, name="bright", laws=broad.laws | galaxy)
 
 
 def _light(n, r_eff):

@@ -114,6 +114,7 @@ def make_result(*, wcs=True, scale=2, flags=(), meta=None):
         parameters=parameters,
         quality=Quality(
             chi2=1.01, noise_scale=0.98, flags=tuple(flags), notes=("one, note",), lens_evidence=812.0,
+            lens_probability=0.97, doubt=0.02,
             evidence={"pixel source": 41.0, "potential": 3.0, "perturbers": -2.0}, kept=("pixel source",),
             consistency=0.95,
         ),  # fmt: skip

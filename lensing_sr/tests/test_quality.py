@@ -5,11 +5,25 @@ import math
 
 import pytest
 
-from lensing_sr.quality import STEPS, Quality
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lensing_sr.quality import (
+    DOUBT,
+    FEATURES,
+    ODDS,
+    STEPS,
+    Quality,
+    _weighed,
+    lens_probability,
+    probability_of,
+    radius_doubt,
+)
 
 FULL = Quality(
     chi2=1.02, noise_scale=0.63, flags=("edge",), notes=("correlated noise", "no PSF"), lens_evidence=812.0,
-    evidence={"pixel source": 310.5, "potential": -1.5, "perturbers": 0.0}, kept=("pixel source",), consistency=0.97,
+    lens_probability=0.97, doubt=0.02, evidence={"pixel source": 310.5, "potential": -1.5, "perturbers": 0.0},
+    kept=("pixel source",), consistency=0.97,
 )  # fmt: skip
 
 
@@ -37,3 +51,44 @@ def test_the_steps_are_those_of_the_header():
 
 def test_it_says_what_was_kept():
     assert "pixel source" in repr(FULL) and "310.5" in repr(FULL) and "0.97" in repr(FULL)
+
+
+def test_probabilities_are_of_odds():
+    assert probability_of(0.0) == 0.5 and math.isnan(probability_of(math.nan))
+    for odds in (-3.0, 0.7, 12.0):
+        p = probability_of(odds)
+        assert math.log(p / (1.0 - p)) == pytest.approx(odds)
+    assert probability_of(-1e4) == 0.0 and probability_of(1e4) == 1.0
+
+
+FINITE = {"allow_nan": False, "allow_infinity": False}
+GROUNDS = st.fixed_dictionaries({
+    "seen": st.floats(-20, 20, **FINITE), "evidence": st.floats(-1e3, 1e5, **FINITE),
+    "arc_chi2": st.floats(0.1, 1e3, **FINITE), "apart": st.floats(0, 5, **FINITE),
+    "unlikely": st.floats(-1e3, 0, **FINITE), "others": st.integers(0, 5), "shear": st.floats(0, 0.6, **FINITE),
+    "size": st.floats(0.001, 10, **FINITE),
+})  # fmt: skip
+
+
+@given(GROUNDS, st.sampled_from(sorted(FEATURES)), st.floats(0, 3, **FINITE))
+def test_weights_say_what_speaks_for_what(grounds, name, more):
+    """More of a ground whose weight is positive makes it likelier, whichever it is; nothing is certain."""
+    weights = {"offset": 0.2, name: 0.7}
+    p = _weighed(grounds, weights)
+    assert 0.0 < p < 1.0
+    other = grounds | {name: grounds[name] + (round(more) if name == "others" else more)}
+    if name == "unlikely":
+        other[name] = min(other[name], 0.0)
+    assert _weighed(other, weights) >= p
+    assert _weighed(grounds, {"offset": 0.2}) == pytest.approx(probability_of(0.2))
+
+
+@given(GROUNDS)
+def test_a_lens_that_looks_like_one_is_one(grounds):
+    """What the finder and the fit say counts for a lens, and what contradicts a fit against its radius."""
+    assert ODDS["seen"] > 0 and ODDS["arc_chi2"] < 0 < DOUBT["apart"]
+    sure = grounds | {"seen": 8.0, "evidence": 1e4, "arc_chi2": 1.0}
+    assert lens_probability(sure, ODDS) > 0.9 > lens_probability(sure | {"seen": -8.0}, ODDS)
+    agreed = grounds | {"evidence": 1e4, "apart": 0.01, "unlikely": 0.0, "others": 0, "shear": 0.0, "size": 0.1}
+    contradicted = agreed | {"evidence": 0.0, "apart": 1.0, "others": 2}
+    assert radius_doubt(agreed, DOUBT) < 0.1 < radius_doubt(contradicted, DOUBT)

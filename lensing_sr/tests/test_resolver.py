@@ -153,14 +153,18 @@ def test_an_output_too_large_for_memory_is_refused():
 
 
 GOOD = {"theta_E": 1.2, "gamma1": 0.01, "gamma2": 0.02, "r_eff": 0.1}
-SOUND = {"arc_chi2": 1.0, "missed": 0.01, "evidence": 100.0, "at_bound": [], "rivals": [], "magnification": 8.0}
+SOUND = {
+    "arc_chi2": 1.0, "missed": 0.01, "evidence": 100.0, "probability": float("nan"), "doubt": float("nan"),
+    "at_bound": [], "rivals": [], "magnification": 8.0,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("values", "facts", "flag"),
     [
         ({}, {"arc_chi2": 50.0}, "poor fit"), ({}, {"arc_chi2": 3.0, "missed": 0.4}, "poor fit"),
-        ({}, {"evidence": 1.0}, "not a lens"),
+        ({}, {"evidence": 1.0}, "not a lens"), ({}, {"probability": 0.1}, "not a lens"),
+        ({}, {"doubt": 0.9}, "doubtful"),
         ({}, {"rivals": [(0.8, 1.0)]}, "ambiguous"), ({}, {"at_bound": ["theta_E"]}, "edge"),
         ({"r_eff": 0.9}, {}, "swapped"), ({"gamma1": 0.29}, {}, "swapped"),
         ({}, {"magnification": 1.1}, "not multiply imaged"),

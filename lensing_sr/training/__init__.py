@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = attach(
         "curves": ("LearningCurves",),
         "data": ("ImageBatches", "SimulatedBatches"),
         "estimation": ("EstimatorRecipe", "read_estimator_recipe", "train_estimator"),
+        "finding": ("FinderRecipe", "read_finder_recipe", "train_finder"),
         "fine_tuning": ("fine_tune",),
         "folder": (),
         "history": ("History", "TrainingError"),

@@ -28,8 +28,8 @@ __all__ = ["Population", "draw_observation", "fit_images", "fitted_shard"]
 
 #: Images fitted at once.
 BATCH = 64
-#: Brightness of neighbours in sigma that prepares them to be masked, and how often it does.
-NEIGHBOUR, MASKED = 1.0, 0.9
+#: Brightness of neighbours in sigma that prepares them to be masked.
+NEIGHBOUR = 1.0
 #: Scatter in pixels of a lens galaxy's measured position.
 CENTRING = 0.4
 #: How hard each fit tries, without and with proposals.
@@ -63,6 +63,10 @@ class Population:
         Share of shards with lens light.
     judged : float
         Share of shards whose evidence is computed; half of their images are no lenses.
+    masked : float
+        Share of images whose neighbours are masked.
+    presets : tuple of str
+        Laws of lenses and sources (`lensing_sr.simulation.presets`), each as likely.
     """
 
     instruments: tuple = ("euclid-vis", "hst-acs-f814w", "hst-wfc3-f160w", "jwst-nircam-f150w", "lsst-i", "hsc-i")
@@ -73,6 +77,8 @@ class Population:
     arc_sn: tuple = (12.0, 250.0)
     lens_light: float = 0.8
     judged: float = 0.25
+    masked: float = 0.9
+    presets: tuple = ("broad",)
 
 
 def draw_observation(population, seed, shard, count, first=0):
@@ -94,6 +100,8 @@ def draw_observation(population, seed, shard, count, first=0):
         Arguments of `fit_coarsely`: ``centre``, ``lens_light``, ``correlation``, ``psf_fwhm``.
     bool
         Whether the evidence is to be computed.
+    torch.Tensor
+        Which of the images are lenses, bool ``(count,)``.
     """
     rng = np.random.default_rng([seed, shard])
     instrument, side, lumpiness, correlation = (
@@ -101,20 +109,23 @@ def draw_observation(population, seed, shard, count, first=0):
         for values in (population.instruments, population.shapes, population.lumpiness, population.correlations)
     )
     lens_light, judged = bool(rng.random() < population.lens_light), bool(rng.random() < population.judged)
+    preset = population.presets[0]
+    if len(population.presets) > 1:  # where there is no choice, no number is taken
+        preset = population.presets[int(rng.integers(len(population.presets)))]
     low, high = (math.log(value) for value in population.psf_pixels)
     drawn = LensPopulation(instrument, shape=(side, side), scale=1)
     pixel = drawn.instrument.pixel_scale
     fwhm = pixel * math.exp(low + (high - low) * rng.random())
     lenses = LensPopulation(
         instrument, shape=(side, side), scale=1, lumpiness=lumpiness, correlated_noise=correlation, psf_fwhm=fwhm,
-        lens_light=lens_light, negatives=0.5 if judged else 0.0, arc_sn=population.arc_sn,
+        lens_light=lens_light, negatives=0.5 if judged else 0.0, arc_sn=population.arc_sn, preset=preset,
     )  # fmt: skip
-    keys = ("LR", "noise", "neighbours_LR", "x_light", "y_light", "correlation")
+    keys = ("LR", "noise", "neighbours_LR", "x_light", "y_light", "correlation", "is_lens")
     images = lenses.draw(count, seed=int(rng.integers(2**31)), first=first, keys=keys)
     others = images["neighbours_LR"] > NEIGHBOUR * images["noise"]
     others = torch.nn.functional.max_pool2d(others.float()[:, None], 3, 1, 1)[:, 0] > 0
     chance = np.random.default_rng([seed, shard, first])
-    others &= torch.from_numpy(chance.random(count) < MASKED)[:, None, None]
+    others &= torch.from_numpy(chance.random(count) < population.masked)[:, None, None]
     centre = torch.zeros(count, 2, dtype=torch.float64)
     if lens_light:
         centre = torch.stack([images["x_light"], images["y_light"]], dim=1).nan_to_num()
@@ -129,7 +140,7 @@ def draw_observation(population, seed, shard, count, first=0):
         analytic=fwhm,
     )
     given = {"centre": centre, "lens_light": lens_light, "correlation": images["correlation"].float(), "psf_fwhm": fwhm}
-    return observation, given, judged
+    return observation, given, judged, images["is_lens"] > 0.5
 
 
 @torch.no_grad()
@@ -158,7 +169,7 @@ def fitted_shard(population, seed, shard, count, network=None):
     parts = []
     for first in range(0, count, BATCH):
         size = min(BATCH, count - first)
-        observation, given, judged = draw_observation(population, seed, shard, size, first)
+        observation, given, judged, _ = draw_observation(population, seed, shard, size, first)
         parts.append(fit_images(observation, **given, judged=judged, network=network))
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 

@@ -76,7 +76,7 @@ def test_one_image(stub, tmp_path, capsys):
     assert fits.getheader("lens_sr.fits")["SRSCALE"] == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert "lens.fits: theta_E = 1.200 +- 0.002 arcsec, chi2 = 1.01, no flags -> lens_sr.fits" in err
+    assert "lens.fits: theta_E = 1.200 +- 0.002 arcsec, chi2 = 1.01, a lens by 97%, no flags -> lens_sr.fits" in err
 
 
 def test_named_output_and_figure(stub, tmp_path):

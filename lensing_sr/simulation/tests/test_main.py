@@ -95,7 +95,10 @@ def test_an_existing_file_is_replaced_only_on_request(tiny, folder, capsys):
         ("euclid-vis cdm -o set.fits", "CLASS: must be one of lens, negative, mixed for euclid-vis, got cdm"),
         ("euclid-vis lens -o set.fits --corrected", "--corrected: is for reference telescopes only"),
         ("euclid-vis lens -o set.fits --engine torch", "--engine: is for reference telescopes only"),
-        ("euclid-vis lens -o set.fits --preset lsst", "preset: must be 'broad' or 'euclid' or 'hst', got 'lsst'"),
+        (
+            "euclid-vis lens -o set.fits --preset lsst",
+            "preset: must be 'broad' or 'bright' or 'euclid' or 'hst', got 'lsst'",
+        ),
         ("euclid-vis lens -o set.fits --arc-sn 20 10", "--arc-sn: LOW must not be above HIGH, got 20 10"),
     ],
 )

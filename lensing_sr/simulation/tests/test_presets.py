@@ -108,8 +108,15 @@ def test_lensing_has_no_scale():
     assert large.high == pytest.approx(7 * small.high)
 
 
+def test_bright_galaxies_are_all_that_makes_bright_lenses_bright():
+    broad, bright = preset("broad", EUCLID), preset("bright", EUCLID)
+    changed = {name for name, law in bright.laws.items() if law != broad.laws[name]}
+    assert changed == {"lens_r_eff", "lens_brightness"} and list(bright.laws) == list(broad.laws)
+    assert bright.laws["lens_brightness"].high == 10 * broad.laws["lens_brightness"].high
+
+
 def test_wrong_presets_are_named():
-    with pytest.raises(InputError, match="preset: must be one of broad, euclid, hst, got 'roman'"):
+    with pytest.raises(InputError, match="preset: must be one of broad, bright, euclid, hst, got 'roman'"):
         preset("roman", EUCLID)
     with pytest.raises(InputError, match="shape: .* ask for more pixels"):
         preset("broad", Field(half_width=1.0, psf_fwhm=0.7, pixel_scale=0.2))

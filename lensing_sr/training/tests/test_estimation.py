@@ -42,7 +42,7 @@ def test_same_seed_same_shard(shard):
 
 def test_what_is_stored_is_what_the_likelihood_says(shard):
     """The mean is a minimum of chi-square: nearby parameters, as far as the root says, cost more by about one."""
-    observation, given, _ = draw_observation(EASY, 3, 0, 8)
+    observation, given, *_ = draw_observation(EASY, 3, 0, 8)
     found = fit_coarsely(observation, **given, settings=BLIND)
     half = torch.full((8,), observation.half_width, dtype=torch.float64)
     mean, root = shard["mean"].double()[:, :13], shard["root"].double()[:, :13, :13]
@@ -61,7 +61,7 @@ def test_what_is_stored_is_what_the_likelihood_says(shard):
 
 def test_no_truth_is_stored(shard):
     """What is stored follows from the image and its optics: the fit of the same arrays gives the same."""
-    observation, given, _ = draw_observation(EASY, 3, 0, 8)
+    observation, given, *_ = draw_observation(EASY, 3, 0, 8)
     again = fit_images(observation, **given)
     assert all(torch.equal(again[key].nan_to_num(), shard[key].nan_to_num()) for key in shard)
 

@@ -1,0 +1,67 @@
+# Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
+"""Laws of the lens finder: one number an image, whatever way up it lies."""
+
+import pytest
+import torch
+
+from lensing_sr.networks import build_network
+from lensing_sr.networks.lens_estimator import LensEstimator
+from lensing_sr.networks.lens_finder import LensFinder
+from lensing_sr.networks.symmetry import SYMMETRIES, laid_down
+from lensing_sr.networks.views import make_views
+
+SMALL = {"widths": (8, 8, 8, 8), "steps": (1, 1, 1, 1), "hidden": 16}
+
+
+@pytest.fixture(scope="module")
+def network():
+    torch.manual_seed(1)
+    made = LensFinder(**SMALL)
+    with torch.no_grad():  # an answer that depends on the image
+        made.answer.weight.mul_(20.0)
+        for name, parameter in made.named_parameters():
+            if name.endswith("gain"):
+                parameter.fill_(0.5)
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def views():
+    data = torch.randn(5, 60, 60, generator=torch.Generator().manual_seed(3))
+    frame = 0.1 * torch.eye(2, dtype=torch.float64), (29.5, 29.5)
+    return make_views(data, torch.ones(5, 60, 60), *frame, torch.zeros(5, 2), psf_fwhm=0.2)
+
+
+def select(views, index):
+    return type(views)(*(t[index] for t in views))
+
+
+def test_settings_make_it_again(network, views):
+    made = build_network(network.settings).eval()
+    made.load_state_dict(network.state_dict())
+    assert made.settings == network.settings and torch.equal(made(views), network(views))
+
+
+def test_batch_is_loop(network, views):
+    together = network.judge(views)
+    alone = torch.cat([network.judge(select(views, slice(i, i + 1))) for i in range(5)])
+    torch.testing.assert_close(alone, together, rtol=1e-4, atol=1e-4)
+    assert together.std() > 1e-3
+
+
+@pytest.mark.parametrize("symmetry", SYMMETRIES)
+def test_a_lens_is_one_whichever_way_up(network, views, symmetry):
+    """Averaged over all orientations, an image laid down otherwise is judged alike; by one look it is not."""
+    significance, seen = (laid_down(part, symmetry) for part in (views.significance, views.seen))
+    turned = views._replace(significance=significance, seen=seen)
+    torch.testing.assert_close(network.judge(turned), network.judge(views), rtol=1e-4, atol=1e-4)
+    if any(symmetry):
+        assert not torch.allclose(network(turned), network(views), atol=1e-3)
+
+
+def test_it_can_begin_with_what_the_estimator_sees():
+    """Both read views with the same trunk, but for the maps that only one is shown."""
+    estimator, finder = LensEstimator(**SMALL).state_dict(), LensFinder(**SMALL).state_dict()
+    shared = {key: value.shape for key, value in finder.items() if not key.startswith("answer")}
+    own = {key: value.shape for key, value in estimator.items() if not key.startswith("answer")}
+    assert shared.pop("stem.weight")[1] == own.pop("stem.weight")[1] + 1 and shared == own
