@@ -18,7 +18,7 @@ __all__ = ["assemble"]
 #: More fine pixels than this are refused rather than left to exhaust the memory.
 LARGEST_OUTPUT = 40_000_000
 #: A probability of no lens below which an image is delivered as if there were one for sure.
-NEGLIGIBLE = 1e-3
+NEGLIGIBLE = 0.1
 
 
 def assemble(batch, explain, *, scale, target_psf):

@@ -152,7 +152,7 @@ def lens_probability(grounds, weights):
     --------
     >>> from lensing_sr.quality import ODDS, lens_probability
     >>> fitted = {"evidence": 800.0, "arc_chi2": 1.0}
-    >>> lens_probability(fitted | {"seen": 4.0}, ODDS) > 0.9 > 0.1 > lens_probability(fitted | {"seen": -4.0}, ODDS)
+    >>> lens_probability(fitted | {"seen": 4.0}, ODDS) > 0.9 > 0.1 > lens_probability(fitted | {"seen": -7.0}, ODDS)
     True
     """
     return _weighed(grounds, weights)
