@@ -20,6 +20,7 @@ __getattr__, __dir__, __all__ = attach(
         "parallel": (),
         "pretraining": ("train_classifier",),
         "recipe": ("Recipe", "list_recipes", "read_recipe"),
+        "resumable": (),
         "schedule": ("ConstantRate", "FineTuning", "WarmupCosine"),
         "teaching": ("Teaching",),
         "trainer": ("Trainer",),

@@ -7,25 +7,20 @@ before last proposes; the network learns from all of them (`teaching`).
 ``python -m lensing_sr.training.estimation RECIPE.toml --output FOLDER`` does all of it, and goes on where it stopped.
 """
 
-import argparse
 import copy
 import dataclasses
-import json
-import logging
 import multiprocessing
 import time
-import tomllib
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from lensing_sr.errors import InputError
 from lensing_sr.networks.lens_estimator import LensEstimator
 from lensing_sr.networks.symmetry import SYMMETRIES
 from lensing_sr.networks.weights import load_network, save_network
 from lensing_sr.training.bank import Population, fitted_shard
 from lensing_sr.training.folder import duration, machine
+from lensing_sr.training.resumable import note, population_recipe, run_command, start_run, write_shard
 from lensing_sr.training.teaching import Teaching, learn, validate
 
 __all__ = ["EstimatorRecipe", "read_estimator_recipe", "train_estimator"]
@@ -36,8 +31,6 @@ SHARD = 256
 MEAN = 0.998
 #: Steps in which the learning rate rises.
 WARMUP = 200
-
-log = logging.getLogger("lensing_sr")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,10 +75,7 @@ class EstimatorRecipe:
 
 def read_estimator_recipe(path):
     """Read an `EstimatorRecipe` from a TOML file whose tables are ``[population]`` and ``[network]``."""
-    with open(path, "rb") as file:
-        table = tomllib.load(file)
-    population = {k: tuple(v) if isinstance(v, list) else v for k, v in table.pop("population", {}).items()}
-    return EstimatorRecipe(population=Population(**population), **table)
+    return population_recipe(EstimatorRecipe, path)
 
 
 def _make(task):
@@ -95,10 +85,7 @@ def _make(task):
         return
     torch.set_num_threads(1)
     network = None if weights is None else load_network(weights)
-    shard = fitted_shard(population, seed, number, SHARD, network)
-    temporary = path.with_suffix(".part")
-    save_file({key: value.contiguous() for key, value in shard.items()}, temporary)
-    temporary.replace(path)
+    write_shard(fitted_shard(population, seed, number, SHARD, network), path)
 
 
 def train_estimator(recipe, folder, *, workers=1):
@@ -123,13 +110,7 @@ def train_estimator(recipe, folder, *, workers=1):
     lensing_sr.errors.InputError
         If the folder holds a run of another recipe.
     """
-    folder = Path(folder)
-    (folder / "bank").mkdir(parents=True, exist_ok=True)
-    text = json.dumps(dataclasses.asdict(recipe), indent=1)
-    copy_of = folder / "recipe.json"
-    if copy_of.exists() and copy_of.read_text(encoding="utf-8") != text:
-        raise InputError("folder", "must be new, or of a run of the same recipe", folder, "take another folder")
-    copy_of.write_text(text, encoding="utf-8")
+    folder = start_run(recipe, folder, "bank")
     began = time.perf_counter()
     torch.manual_seed(recipe.seed)
     network = LensEstimator(**recipe.network)
@@ -175,9 +156,7 @@ def train_estimator(recipe, folder, *, workers=1):
             say = f"round {k + 1} of {recipe.rounds}, {len(taught)} images ({int(taught.teaches.sum())} teach): "
             say += ", ".join(f"{key} {value:.4g}" for key, value in scores.items())
             say += f"; {duration(time.perf_counter() - began)} on {machine('cpu')} and {workers} workers"
-            log.info(say)
-            with open(folder / "training.log", "a", encoding="utf-8") as file:
-                file.write(say + "\n")
+            note(folder, say)
             if pending is not None:
                 pending.get()
     save_network(mean, folder / "best.safetensors", metadata={"title": recipe.title, "seed": recipe.seed})
@@ -224,21 +203,9 @@ def _keep(folder, k, network, mean, optimiser, title):
 def main(arguments=None):
     """The command."""
     summary = __doc__.split("\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m lensing_sr.training.estimation", description=summary)
-    parser.add_argument("recipe", metavar="RECIPE", help="TOML file")
-    parser.add_argument("--output", metavar="FOLDER", required=True, help="folder of the run")
-    parser.add_argument("--workers", type=int, default=1, help="processes that fit images meanwhile (default: 1)")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        recipe = read_estimator_recipe(options.recipe)
-    except (OSError, TypeError, tomllib.TOMLDecodeError) as error:
-        parser.error(f"{options.recipe}: {error}")
-    try:
-        train_estimator(recipe, options.output, workers=options.workers)
-    except InputError as error:
-        parser.error(str(error))
-    return 0
+    return run_command(
+        "lensing_sr.training.estimation", summary, read_estimator_recipe, train_estimator, arguments
+    )
 
 
 if __name__ == "__main__":

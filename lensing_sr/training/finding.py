@@ -11,22 +11,17 @@ parameter of a lens, no real image and nobody's eye enters.
 ``python -m lensing_sr.training.finding RECIPE.toml --output FOLDER`` does all of it, and goes on where it stopped.
 """
 
-import argparse
 import copy
 import dataclasses
-import json
-import logging
 import math
 import multiprocessing
 import time
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from lensing_sr.errors import InputError
 from lensing_sr.networks.isophotes import without_isophotes
 from lensing_sr.networks.lens_finder import LensFinder
 from lensing_sr.networks.symmetry import SYMMETRIES, laid_down
@@ -34,6 +29,7 @@ from lensing_sr.networks.views import Views, make_views
 from lensing_sr.networks.weights import load_network, save_network
 from lensing_sr.training.bank import BATCH, Population, draw_observation
 from lensing_sr.training.folder import duration, machine
+from lensing_sr.training.resumable import note, population_recipe, run_command, start_run, write_shard
 
 __all__ = ["FinderRecipe", "drawn_shard", "read_finder_recipe", "train_finder"]
 
@@ -44,8 +40,6 @@ CROPPED = 0.6
 #: Decay of the weights' running mean, which is what is kept; longest gradient; steps in which the rate rises, and
 #: between two entries of the log.
 MEAN, CLIP, WARMUP, PART = 0.998, 2.0, 200, 200
-
-log = logging.getLogger("lensing_sr")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,10 +82,7 @@ class FinderRecipe:
 
 def read_finder_recipe(path):
     """Read a `FinderRecipe` from a TOML file whose tables are ``[population]`` and ``[network]``."""
-    with open(path, "rb") as file:
-        table = tomllib.load(file)
-    population = {k: tuple(v) if isinstance(v, list) else v for k, v in table.pop("population", {}).items()}
-    return FinderRecipe(population=Population(**{"judged": 1.0} | population), **table)
+    return population_recipe(FinderRecipe, path, judged=1.0)
 
 
 @torch.no_grad()
@@ -142,9 +133,7 @@ def _make(task):
     if path.exists():
         return
     torch.set_num_threads(1)
-    temporary = path.with_suffix(".part")
-    save_file(drawn_shard(population, seed, number, SHARD), temporary)
-    temporary.replace(path)
+    write_shard(drawn_shard(population, seed, number, SHARD), path)
 
 
 def train_finder(recipe, folder, *, workers=1, device="cpu"):
@@ -171,13 +160,7 @@ def train_finder(recipe, folder, *, workers=1, device="cpu"):
     lensing_sr.errors.InputError
         If the folder holds a run of another recipe.
     """
-    folder = Path(folder)
-    (folder / "images").mkdir(parents=True, exist_ok=True)
-    text = json.dumps(dataclasses.asdict(recipe), indent=1)
-    written = folder / "recipe.json"
-    if written.exists() and written.read_text(encoding="utf-8") != text:
-        raise InputError("folder", "must be new, or of a run of the same recipe", folder, "take another folder")
-    written.write_text(text, encoding="utf-8")
+    folder = start_run(recipe, folder, "images")
     began = time.perf_counter()
     paths = [folder / "images" / f"shard-{number:05d}.safetensors" for number in range(recipe.held + recipe.shards)]
     tasks = [(recipe.population, recipe.seed, number, path) for number, path in enumerate(paths)]
@@ -219,9 +202,7 @@ def train_finder(recipe, folder, *, workers=1, device="cpu"):
             say = f"step {step + 1} of {recipe.steps}, {len(taught['is_lens'])} images: "
             say += ", ".join(f"{key} {value:.4f}" for key, value in scores.items())
             say += f"; {duration(time.perf_counter() - began)} on {machine(device)}"
-            log.info(say)
-            with open(folder / "training.log", "a", encoding="utf-8") as file:
-                file.write(say + "\n")
+            note(folder, say)
     save_network(mean, folder / "best.safetensors", metadata={"title": recipe.title, "seed": recipe.seed})
     return mean
 
@@ -269,22 +250,9 @@ def validate(network, held, device="cpu"):
 def main(arguments=None):
     """The command."""
     summary = __doc__.split("\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m lensing_sr.training.finding", description=summary)
-    parser.add_argument("recipe", metavar="RECIPE", help="TOML file")
-    parser.add_argument("--output", metavar="FOLDER", required=True, help="folder of the run")
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw images (default: 1)")
-    parser.add_argument("--device", default="cpu", help="where the network learns (default: cpu)")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        recipe = read_finder_recipe(options.recipe)
-    except (OSError, TypeError, tomllib.TOMLDecodeError) as error:
-        parser.error(f"{options.recipe}: {error}")
-    try:
-        train_finder(recipe, options.output, workers=options.workers, device=options.device)
-    except InputError as error:
-        parser.error(str(error))
-    return 0
+    return run_command(
+        "lensing_sr.training.finding", summary, read_finder_recipe, train_finder, arguments, device=True
+    )
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import torch
 
 from lensing_sr.lensing.mass import sie_deflection
 from lensing_sr.networks import DeflectionNetwork
+from lensing_sr.networks.views import make_views
 
 SMALL = {"channels": 8, "blocks": 1}
 
@@ -41,3 +42,25 @@ def observed(batch=2, shape=(32, 32)):
     """Keyword arguments of a call, image first."""
     images = [lens(0.7 + 0.3 * i, shape=shape, seed=i) for i in range(batch)]
     return torch.stack(images), {"pixel_scale": 0.14, "psf_fwhm": 0.2, "noise": torch.full((batch, 1, 1), 0.05)}
+
+
+def awake(reader):
+    """A small `ViewReader` whose answer depends on the image, as that of an untrained one hardly does."""
+    with torch.no_grad():
+        reader.answer.weight.mul_(20.0)
+        for name, parameter in reader.named_parameters():
+            if name.endswith("gain"):
+                parameter.fill_(0.5)
+    return reader.eval()
+
+
+def views_of_noise():
+    """Views of five images of noise."""
+    data = torch.randn(5, 60, 60, generator=torch.Generator().manual_seed(3))
+    frame = 0.1 * torch.eye(2, dtype=torch.float64), (29.5, 29.5)
+    return make_views(data, torch.ones(5, 60, 60), *frame, torch.zeros(5, 2), psf_fwhm=0.2)
+
+
+def select(views, index):
+    """Some of the images of views."""
+    return type(views)(*(t[index] for t in views))

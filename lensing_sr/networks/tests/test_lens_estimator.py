@@ -6,7 +6,7 @@ from lensing_sr.networks import build_network
 from lensing_sr.networks.lens_estimator import LensEstimator
 from lensing_sr.networks.mixture import MACRO, TOTAL, laid_down_parameters
 from lensing_sr.networks.symmetry import SYMMETRIES, laid_down
-from lensing_sr.networks.views import make_views
+from lensing_sr.networks.tests.probes import awake, select, views_of_noise
 
 SMALL = {"widths": (8, 8, 8, 8), "steps": (1, 1, 1, 1), "hidden": 16, "components": 3}
 
@@ -14,24 +14,12 @@ SMALL = {"widths": (8, 8, 8, 8), "steps": (1, 1, 1, 1), "hidden": 16, "component
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(1)
-    made = LensEstimator(**SMALL)
-    with torch.no_grad():  # an answer that depends on the image
-        made.answer.weight.mul_(20.0)
-        for name, parameter in made.named_parameters():
-            if name.endswith("gain"):
-                parameter.fill_(0.5)
-    return made.eval()
+    return awake(LensEstimator(**SMALL))
 
 
 @pytest.fixture(scope="module")
 def views():
-    data = torch.randn(5, 60, 60, generator=torch.Generator().manual_seed(3))
-    frame = 0.1 * torch.eye(2, dtype=torch.float64), (29.5, 29.5)
-    return make_views(data, torch.ones(5, 60, 60), *frame, torch.zeros(5, 2), psf_fwhm=0.2)
-
-
-def select(views, index):
-    return type(views)(*(t[index] for t in views))
+    return views_of_noise()
 
 
 def test_settings_make_it_again(network):
