@@ -34,6 +34,8 @@ WIDER = {
     "r_eff": 1.45,
 }  # fmt: skip
 LEFT = 0.65
+#: How probable arcs remain where a fit finds none: a bright galaxy may hide them from it.
+OVERLOOKED = 0.05
 #: Distance to a bound at which a parameter counts as having ended there.
 NEAR = 1e-3
 
@@ -126,10 +128,11 @@ class Fitted(Explanation):
 
     def belief(self, i):
         """How far to believe in the arcs of one image."""
+        there = probability_of(float(self._arcs_evidence[i]))
         probability = self.verdict(i, self.values(i)[0]).probability
-        if not math.isnan(probability):
-            return probability
-        return probability_of(float(self._arcs_evidence[i])) * probability_of(float(self._fit.evidence[i]))
+        if math.isnan(probability):
+            probability = probability_of(float(self._fit.evidence[i]))
+        return min(there, probability)
 
     def _judged(self, i, values, found, *, chi2, at_bound, rivals, magnification):
         """The `Verdict` on image i, with arcs that are explained as well as the `Misfit` `found` says."""
@@ -146,7 +149,8 @@ class Fitted(Explanation):
                 "unlikely": unlikely, "others": others, "shear": math.hypot(values["gamma1"], values["gamma2"]),
                 "size": values["r_eff"] / values["theta_E"],
             }  # fmt: skip
-            probability = probability_of(float(self._arcs_evidence[i])) * lens_probability(grounds, self._odds)
+            there = max(probability_of(float(self._arcs_evidence[i])), OVERLOOKED)
+            probability = there * lens_probability(grounds, self._odds)
             doubt = radius_doubt(grounds, self._doubt)
         flags = judge(values, **facts, probability=probability, doubt=doubt)
         return Verdict(chi2, evidence, tuple(flags), probability, doubt, grounds)
