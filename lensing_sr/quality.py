@@ -234,7 +234,11 @@ def judge(values, *, arc_chi2, missed, evidence, probability, doubt, at_bound, r
     theta_E = values["theta_E"]
     if arc_chi2 > POOR_FIT or (missed > MISSED and arc_chi2 > 2.0):
         flags.append("poor fit")
-    if evidence < WEAK_EVIDENCE if math.isnan(probability) else probability < UNLIKELY:
+    if math.isnan(probability):
+        none = evidence < WEAK_EVIDENCE
+    else:  # where lensing explains nothing better, the look alone must speak for it
+        none = probability < (0.5 if evidence < 0.0 else UNLIKELY)
+    if none:
         flags.append("not a lens")
     if doubt > DOUBTFUL:
         flags.append("doubtful")

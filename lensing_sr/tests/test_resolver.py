@@ -164,6 +164,7 @@ SOUND = {
     [
         ({}, {"arc_chi2": 50.0}, "poor fit"), ({}, {"arc_chi2": 3.0, "missed": 0.4}, "poor fit"),
         ({}, {"evidence": 1.0}, "not a lens"), ({}, {"probability": 0.1}, "not a lens"),
+        ({}, {"probability": 0.4, "evidence": -5.0}, "not a lens"),
         ({}, {"doubt": 0.9}, "doubtful"),
         ({}, {"rivals": [(0.8, 1.0)]}, "ambiguous"), ({}, {"at_bound": ["theta_E"]}, "edge"),
         ({"r_eff": 0.9}, {}, "swapped"), ({"gamma1": 0.29}, {}, "swapped"),
