@@ -69,10 +69,11 @@ def assemble(batch, explain, *, scale, target_psf):
     model_variance = _model_variance(batch, explained, fine, scale, kernels)
     variance = explained.delivered_variance(model_variance, spreads**2)
     image, left = arcs + light + corrections, residual - kept
-    belief = [explained.belief(i) for i in range(len(residual))]
-    doubted = [i for i, p in enumerate(belief) if p < 1.0 - NEGLIGIBLE]
+    values = [explained.values(i) for i in range(len(residual))]
+    verdicts = [explained.verdict(i, found) for i, (found, _) in enumerate(values)]
+    doubted = [i for i, verdict in enumerate(verdicts) if verdict.belief < 1.0 - NEGLIGIBLE]
     if doubted:  # what is delivered is what is believed: a lens and none, as probable as each is
-        p = torch.tensor(belief, dtype=torch.float64).to(image)[doubted, None, None]
+        p = torch.tensor([verdicts[i].belief for i in doubted], dtype=torch.float64).to(image)[:, None, None]
         unlensed = residual[doubted] + parts[0][doubted]
         no_arcs = torch.zeros_like(unlensed), parts[1][doubted]
         restored, spread, kept = _restore(batch, explained, doubted, unlensed, no_arcs, scale, **optics)
@@ -103,7 +104,7 @@ def assemble(batch, explain, *, scale, target_psf):
     }
     return [
         pack(
-            batch, explained, i,
+            batch, explained, i, values[i], verdicts[i],
             {name: array[i] for name, array in arrays.items()} | {"consistency": float(agreement[i])},
             fine_grids[i], scale, kernels[i],
         )

@@ -43,7 +43,9 @@ class Verdict(NamedTuple):
         That it is a lens and no look-alike; that the Einstein radius is off by more than 20 %.  NaN where no network
         looked.
     grounds : dict
-        What these two rest on, by the names of `lensing_sr.quality.lens_probability` and `radius_doubt`.
+        What these two rest on, by the names of `lensing_sr.quality.FEATURES`.
+    belief : float
+        How far to believe in the arcs, 0 to 1: what is delivered has as much of them.
     """
 
     chi2: float
@@ -52,6 +54,7 @@ class Verdict(NamedTuple):
     probability: float = math.nan
     doubt: float = math.nan
     grounds: dict = MappingProxyType({})
+    belief: float = 1.0
 
 
 class Explanation(ABC):
@@ -96,10 +99,6 @@ class Explanation(ABC):
     @abstractmethod
     def verdict(self, i, values):
         """`Verdict` on image i, whose parameters are ``values``."""
-
-    def belief(self, i):
-        """How far to believe in the arcs of image i, 0 to 1: what is delivered has as much of them."""
-        return 1.0
 
     def structure(self, i):
         """Source of image i where it is more than its Sersic profile, or None.

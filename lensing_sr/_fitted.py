@@ -15,7 +15,7 @@ from lensing_sr.fit.objective import Solution
 from lensing_sr.fit.rendering import render, tolerance
 from lensing_sr.fit.uncertainty import image_variance, joint_covariance
 from lensing_sr.forward.model import LENS, SLOPE, SOURCE, deflection, names
-from lensing_sr.quality import DOUBT, ODDS, judge, lens_probability, probability_of, radius_doubt
+from lensing_sr.quality import DOUBT, ODDS, judge, probability_of, weighed
 from lensing_sr.solvers.linear import weighted_amplitudes
 
 __all__ = ["Fitted", "at_bound", "named"]
@@ -126,20 +126,13 @@ class Fitted(Explanation):
         """Variance of delivered pixels."""
         return LEFT * model + restored
 
-    def belief(self, i):
-        """How far to believe in the arcs of one image."""
-        there = probability_of(float(self._arcs_evidence[i]))
-        probability = self.verdict(i, self.values(i)[0]).probability
-        if math.isnan(probability):
-            probability = probability_of(float(self._fit.evidence[i]))
-        return min(there, probability)
-
     def _judged(self, i, values, found, *, chi2, at_bound, rivals, magnification):
         """The `Verdict` on image i, with arcs that are explained as well as the `Misfit` `found` says."""
         evidence, probability, doubt = float(self._fit.evidence[i]), math.nan, math.nan
         facts = {"arc_chi2": found.arc_chi2, "missed": found.missed, "at_bound": at_bound, "rivals": rivals}
         facts |= {"evidence": evidence, "magnification": magnification}
-        grounds = {}
+        grounds, there = {}, probability_of(float(self._arcs_evidence[i]))
+        belief = min(there, probability_of(evidence))
         if self._look is not None:
             apart, unlikely = self._look.apart(i, values["theta_E"])
             # reasons that the fit itself gives
@@ -149,11 +142,10 @@ class Fitted(Explanation):
                 "unlikely": unlikely, "others": others, "shear": math.hypot(values["gamma1"], values["gamma2"]),
                 "size": values["r_eff"] / values["theta_E"],
             }  # fmt: skip
-            there = max(probability_of(float(self._arcs_evidence[i])), OVERLOOKED)
-            probability = there * lens_probability(grounds, self._odds)
-            doubt = radius_doubt(grounds, self._doubt)
+            probability = max(there, OVERLOOKED) * weighed(grounds, self._odds)
+            doubt, belief = weighed(grounds, self._doubt), min(there, probability)
         flags = judge(values, **facts, probability=probability, doubt=doubt)
-        return Verdict(chi2, evidence, tuple(flags), probability, doubt, grounds)
+        return Verdict(chi2, evidence, tuple(flags), probability, doubt, grounds, belief)
 
     def values(self, i):
         """Parameters of one image and their errors."""

@@ -28,7 +28,7 @@ SOURCE_SCALE = 2
 LEFT_OVER = 0.01
 
 
-def pack(batch, explained, i, arrays, fine, scale, kernel):
+def pack(batch, explained, i, told, verdict, arrays, fine, scale, kernel):
     """Make the `SuperResolution` of one image of a batch.
 
     Parameters
@@ -39,6 +39,10 @@ def pack(batch, explained, i, arrays, fine, scale, kernel):
         What a method made of them.
     i : int
         Which image.
+    told : (dict, dict)
+        Parameters of the image and their errors.
+    verdict : lensing_sr._explanation.Verdict
+        How good they are.
     arrays : dict of numpy.ndarray
         arcs, lens_light, image, sigma, alpha_x, alpha_y on the output's pixels; model, and arcs_model in it, on the
         input's; and the number consistency.
@@ -59,7 +63,7 @@ def pack(batch, explained, i, arrays, fine, scale, kernel):
     per_fine = scale**2 if area else 1.0
     pixel_area = float(image.grid.pixel_area.value)
     brightness = unit if area else unit / u.arcsec**2
-    values, errors = explained.values(i)
+    values, errors = told
     # images per area hold brightness itself; methods take them as flux a pixel
     public = dict(values) | {"amplitude": values["amplitude"] * (pixel_area if area else 1.0)}
     errors["amplitude"] *= pixel_area if area else 1.0
@@ -95,7 +99,6 @@ def pack(batch, explained, i, arrays, fine, scale, kernel):
         meta=image.header,
         **native,
     )
-    verdict = explained.verdict(i, values)
     tried, kept = explained.tried(i)
     flags = dict.fromkeys([*prepared.flags, *verdict.flags])
     no_psf = ["no PSF: the image is taken as unblurred"] if image.psf is None else []

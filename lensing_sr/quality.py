@@ -129,62 +129,6 @@ def probability_of(odds):
     return 0.5 * (1.0 + math.tanh(0.5 * odds))
 
 
-def lens_probability(grounds, weights):
-    r"""Probability of a lens, rather than a galaxy that only looks like one, at even odds beforehand.
-
-    .. math:: \ln\frac{p}{1 - p} = w_0 + \sum_j w_j g_j
-
-    A look knows more than a fit, but a fit that explains the arcs to the noise tells too.
-
-    Parameters
-    ----------
-    grounds : mapping
-        "seen": ln B of the lens finder; "evidence": ln E of a lens over no lens, by the fit; "arc_chi2": reduced
-        chi-square inside the arcs.
-    weights : mapping
-        w by the names of the grounds g, as `ODDS`, with w_0 as "offset".
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> from lensing_sr.quality import ODDS, lens_probability
-    >>> fitted = {"evidence": 800.0, "arc_chi2": 1.0}
-    >>> lens_probability(fitted | {"seen": 4.0}, ODDS) > 0.9 > 0.1 > lens_probability(fitted | {"seen": -7.0}, ODDS)
-    True
-    """
-    return _weighed(grounds, weights)
-
-
-def radius_doubt(grounds, weights):
-    r"""Probability that the Einstein radius of a lens is off by more than 20 %; formula as of `lens_probability`.
-
-    Parameters
-    ----------
-    grounds : mapping
-        Besides the above: "apart", difference of ln theta_E between the fit and what the lens estimator sees where
-        nothing is masked; "unlikely", ln of the density that the estimator gives to the fit's, less its highest;
-        "others", how many flags the fit itself has raised; "shear", the external shear; "size", r_eff / theta_E.
-    weights : mapping
-        As `DOUBT`.
-
-    Returns
-    -------
-    float
-
-    Examples
-    --------
-    >>> from lensing_sr.quality import DOUBT, radius_doubt
-    >>> fit = {"seen": 4.0, "evidence": 800.0, "arc_chi2": 1.0, "unlikely": -0.2}
-    >>> fit |= {"others": 0, "shear": 0.02, "size": 0.1}
-    >>> radius_doubt(fit | {"apart": 0.02}, DOUBT) < radius_doubt(fit | {"apart": 0.7}, DOUBT)
-    True
-    """
-    return _weighed(grounds, weights)
-
-
 #: Grounds as numbers of order one.
 FEATURES = {
     "seen": lambda g: min(max(g["seen"], -8.0), 8.0) / 3.0,
@@ -198,7 +142,34 @@ FEATURES = {
 }
 
 
-def _weighed(grounds, weights):
+def weighed(grounds, weights):
+    r"""Probability by all that is known: of a lens (weights `ODDS`), of an Einstein radius off by 20 % (`DOUBT`).
+
+    .. math:: \ln\frac{p}{1 - p} = w_0 + \sum_j w_j g_j
+
+    Parameters
+    ----------
+    grounds : mapping
+        "seen": ln B of the lens finder; "evidence": ln E of a lens over no lens, by the fit; "arc_chi2": reduced
+        chi-square inside the arcs; "apart": difference of ln theta_E between the fit and what the lens estimator sees
+        where nothing is masked; "unlikely": ln of the density that the estimator gives to the fit's, less its highest;
+        "others": how many flags the fit itself has raised; "shear": the external shear; "size": r_eff / theta_E.
+    weights : mapping
+        w by the names of those of the grounds that count, w_0 as "offset"; g are the `FEATURES` of the grounds.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> from lensing_sr.quality import DOUBT, ODDS, weighed
+    >>> fit = {"evidence": 800.0, "arc_chi2": 1.0, "unlikely": -0.2, "others": 0, "shear": 0.02, "size": 0.1}
+    >>> weighed(fit | {"seen": 4.0}, ODDS) > 0.9 > 0.1 > weighed(fit | {"seen": -7.0}, ODDS)
+    True
+    >>> weighed(fit | {"seen": 4.0, "apart": 0.02}, DOUBT) < weighed(fit | {"seen": 4.0, "apart": 0.7}, DOUBT)
+    True
+    """
     odds = weights["offset"]
     return probability_of(odds + sum(w * FEATURES[name](grounds) for name, w in weights.items() if name != "offset"))
 

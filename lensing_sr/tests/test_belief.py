@@ -23,7 +23,13 @@ def lens():
 
 
 def delivered(lens, monkeypatch, belief):
-    monkeypatch.setattr(Fitted, "belief", lambda self, i: belief)
+    judged = Fitted.verdict
+    with monkeypatch.context() as patched:
+        patched.setattr(Fitted, "verdict", lambda self, i, values: judged(self, i, values)._replace(belief=belief))
+        return resolved(lens)
+
+
+def resolved(lens):
     result = LensingSuperResolver(method="fit", **SETTINGS).super_resolve(lens)
     return result, result.image.data, result.image.uncertainty.array
 

@@ -14,10 +14,8 @@ from lensing_sr.quality import (
     ODDS,
     STEPS,
     Quality,
-    _weighed,
-    lens_probability,
     probability_of,
-    radius_doubt,
+    weighed,
 )
 
 FULL = Quality(
@@ -74,13 +72,13 @@ GROUNDS = st.fixed_dictionaries({
 def test_weights_say_what_speaks_for_what(grounds, name, more):
     """More of a ground whose weight is positive makes it likelier, whichever it is; nothing is certain."""
     weights = {"offset": 0.2, name: 0.7}
-    p = _weighed(grounds, weights)
+    p = weighed(grounds, weights)
     assert 0.0 < p < 1.0
     other = grounds | {name: grounds[name] + (round(more) if name == "others" else more)}
     if name == "unlikely":
         other[name] = min(other[name], 0.0)
-    assert _weighed(other, weights) >= p
-    assert _weighed(grounds, {"offset": 0.2}) == pytest.approx(probability_of(0.2))
+    assert weighed(other, weights) >= p
+    assert weighed(grounds, {"offset": 0.2}) == pytest.approx(probability_of(0.2))
 
 
 @given(GROUNDS)
@@ -88,7 +86,7 @@ def test_a_lens_that_looks_like_one_is_one(grounds):
     """What the finder and the fit say counts for a lens, and what contradicts a fit against its radius."""
     assert ODDS["seen"] > 0 and ODDS["arc_chi2"] < 0 < DOUBT["apart"]
     sure = grounds | {"seen": 8.0, "evidence": 1e4, "arc_chi2": 1.0}
-    assert lens_probability(sure, ODDS) > 0.9 > lens_probability(sure | {"seen": -8.0}, ODDS)
+    assert weighed(sure, ODDS) > 0.9 > weighed(sure | {"seen": -8.0}, ODDS)
     agreed = grounds | {"evidence": 1e4, "apart": 0.01, "unlikely": 0.0, "others": 0, "shear": 0.0, "size": 0.1}
     contradicted = agreed | {"evidence": 0.0, "apart": 1.0, "others": 2}
-    assert radius_doubt(agreed, DOUBT) < 0.1 < radius_doubt(contradicted, DOUBT)
+    assert weighed(agreed, DOUBT) < 0.1 < weighed(contradicted, DOUBT)
