@@ -146,7 +146,7 @@ def row_of(lens, result, sersic):
     spline = upsample(lens.image.data, 2, "cubic_spline")
     row |= {"spline_psnr": float(psnr(spline, lens.truth, mask=arcs)), "pixels": int(arcs.sum())}
     if isinstance(result, LensingSRError):
-        scores = ("chi2", "consistency", "evidence", "within_1", "within_2", "psnr", "seconds")
+        scores = ("chi2", "arc_chi2", "consistency", "evidence", "doubt", "within_1", "within_2", "psnr", "seconds")
         return row | dict.fromkeys((*found, *scores), np.nan) | {"flags": f"failed: {result}"}
     parameters = result.parameters
     for name in PARAMETERS:
@@ -157,8 +157,10 @@ def row_of(lens, result, sersic):
     quality = result.quality
     return row | {
         "chi2": float(quality.chi2),
+        "arc_chi2": float(result.meta["grounds"].get("arc_chi2", np.nan)),
         "consistency": float(quality.consistency),
         "evidence": float(quality.lens_evidence),
+        "doubt": float(quality.doubt),
         "within_1": float(np.mean(difference <= sigma)),
         "within_2": float(np.mean(difference <= 2.0 * sigma)),
         "psnr": float(psnr(np.asarray(result.image.data, dtype=float), lens.truth, mask=arcs)),

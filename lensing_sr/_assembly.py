@@ -12,6 +12,7 @@ from lensing_sr.fit.rendering import tolerance
 from lensing_sr.forward.formation import ImageFormation, sample_positions
 from lensing_sr.restore.residual import restore_residual
 from lensing_sr.restore.target_psf import blur, matching_kernel, target_kernel
+from lensing_sr.utils._threads import side_by_side
 
 __all__ = ["assemble"]
 
@@ -52,21 +53,24 @@ def assemble(batch, explain, *, scale, target_psf):
     field, free = batch.field, explained.supersampling == "auto"
     limit = tolerance(field.weight, field.pixel**2) if free else None
     native = field.formation(explained.supersampling)
-    parts = explained.render(native, limit)
-    model = sum(parts) + explained.sky[:, None, None].to(parts[0])
-
     pixel = float(batch.images[0].grid.pixel_scale.value)
     kernels = [target_kernel(target_psf, image.psf, pixel, scale) for image in batch.images]
     fine = fine_grids[0]
     samples = native.oversampling * native.supersampling
     finer = 1 if limit is not None else math.ceil(samples / scale)
     formation = _fine_formation(field, fine, scale, [kernel for kernel, _ in kernels], finer)
-    arcs, light = explained.render(formation, limit)
-
+    parts, (arcs, light), model_variance = side_by_side(
+        [
+            lambda: explained.render(native, limit),
+            lambda: explained.render(formation, limit),
+            lambda: _model_variance(batch, explained, fine, scale, kernels),
+        ],
+        field.data.device,
+    )
+    model = sum(parts) + explained.sky[:, None, None].to(parts[0])
     residual = field.data - model
     optics = {"binned": limit is not None or samples > 1, "kernels": kernels, "target": target_psf}
     corrections, spreads, kept = _restore(batch, explained, range(len(residual)), residual, parts, scale, **optics)
-    model_variance = _model_variance(batch, explained, fine, scale, kernels)
     variance = explained.delivered_variance(model_variance, spreads**2)
     image, left = arcs + light + corrections, residual - kept
     values = [explained.values(i) for i in range(len(residual))]

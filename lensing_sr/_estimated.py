@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """Images explained by one look of the lens estimator: the method "network" with "lens-estimator"."""
 
+import math
+
 import torch
 
 from lensing_sr._fitted import Fitted
@@ -18,6 +20,8 @@ DOUBT = {
     "offset": -1.65, "seen": -0.52, "evidence": -0.28, "arc_chi2": -0.42, "apart": 1.50, "unlikely": -1.68,
     "others": 0.97, "shear": 0.46,
 }  # fmt: skip
+#: A look does not meet bright arcs to the noise, nor need it to be right: a poor one misses half of their power.
+TOLERATED = math.inf, 0.5
 
 
 class Estimated(Fitted):
@@ -35,7 +39,7 @@ class Estimated(Fitted):
         As in `LensingSuperResolver`.
     """
 
-    _wider, _odds, _doubt = WIDER, ODDS, DOUBT
+    _wider, _odds, _doubt, _tolerated = WIDER, ODDS, DOUBT, TOLERATED
 
     def delivered_variance(self, model, restored):
         """Variance of delivered pixels: where the model may be far off, the restored residual says by how much."""

@@ -15,8 +15,9 @@ from lensing_sr.fit.objective import Solution
 from lensing_sr.fit.rendering import render, tolerance
 from lensing_sr.fit.uncertainty import image_variance, joint_covariance
 from lensing_sr.forward.model import LENS, SLOPE, SOURCE, deflection, names
-from lensing_sr.quality import DOUBT, ODDS, judge, probability_of, weighed
+from lensing_sr.quality import DOUBT, MISSED, ODDS, POOR_FIT, judge, probability_of, weighed
 from lensing_sr.solvers.linear import weighted_amplitudes
+from lensing_sr.utils._threads import side_by_side
 
 __all__ = ["Fitted", "at_bound", "named"]
 
@@ -59,21 +60,25 @@ class Fitted(Explanation):
         How hard to try.
     """
 
-    _wider, _odds, _doubt = WIDER, ODDS, DOUBT
+    _wider, _odds, _doubt, _tolerated = WIDER, ODDS, DOUBT, (POOR_FIT, MISSED)
 
     def __init__(self, batch, *, lens_light, supersampling, network=None, finder=None, settings=None):
         observation = batch.observation
         free = supersampling == "auto"
         self._network, self._effort = network, settings or (FitSettings() if network is None else LED)
-        fit = self._found(
-            observation,
-            centre=batch.centre,
-            lens_light=lens_light,
-            correlation=batch.correlation,
-            psf_fwhm=batch.psf_fwhm,
-            arc_radius=batch.arc_radius,
-            supersampling=FIT_SUPERSAMPLING if free else supersampling,
-        )
+        tasks = [
+            lambda: self._found(
+                observation,
+                centre=batch.centre,
+                lens_light=lens_light,
+                correlation=batch.correlation,
+                psf_fwhm=batch.psf_fwhm,
+                arc_radius=batch.arc_radius,
+                supersampling=FIT_SUPERSAMPLING if free else supersampling,
+            ),
+            lambda: None if finder is None else look_again(network, finder, batch),
+        ]
+        fit, self._look = side_by_side(tasks, observation.data.device)
         images = torch.arange(len(observation), device=observation.data.device)
         noise = noise_temperature(observation, batch.correlation)
         self._arcs_evidence = arcs_evidence(fit.solution.arcs, observation.weight, noise)
@@ -81,7 +86,6 @@ class Fitted(Explanation):
             fit.solution = _rescaled(fit, observation)
         self._batch, self._fit, self.supersampling = batch, fit, supersampling
         self._covariance = self._errors(images)
-        self._look = None if finder is None else look_again(network, finder, batch)
         self._parameters = fit.parameters.clone()  # in the images' frame
         for j, name in enumerate(names(self._parameters.shape[1])):
             if name.startswith(("x_", "y_")):
@@ -144,7 +148,7 @@ class Fitted(Explanation):
             }  # fmt: skip
             probability = max(there, OVERLOOKED) * weighed(grounds, self._odds)
             doubt, belief = weighed(grounds, self._doubt), min(there, probability)
-        flags = judge(values, **facts, probability=probability, doubt=doubt)
+        flags = judge(values, **facts, probability=probability, doubt=doubt, tolerated=self._tolerated)
         return Verdict(chi2, evidence, tuple(flags), probability, doubt, grounds, belief)
 
     def values(self, i):

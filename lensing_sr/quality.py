@@ -174,7 +174,10 @@ def weighed(grounds, weights):
     return probability_of(odds + sum(w * FEATURES[name](grounds) for name, w in weights.items() if name != "offset"))
 
 
-def judge(values, *, arc_chi2, missed, evidence, probability, doubt, at_bound, rivals, magnification):
+def judge(
+    values, *, arc_chi2, missed, evidence, probability, doubt, at_bound, rivals, magnification,
+    tolerated=(POOR_FIT, MISSED),
+):  # fmt: skip
     """Flags of a fit.
 
     Parameters
@@ -195,6 +198,8 @@ def judge(values, *, arc_chi2, missed, evidence, probability, doubt, at_bound, r
         Einstein radius in arcsec and cost above the best of every other minimum.
     magnification : float
         Flux of the arcs over that of the source.
+    tolerated : (float, float)
+        The largest `arc_chi2`, and `missed`, that do not make a poor fit.
 
     Returns
     -------
@@ -203,7 +208,7 @@ def judge(values, *, arc_chi2, missed, evidence, probability, doubt, at_bound, r
     """
     flags = []
     theta_E = values["theta_E"]
-    if arc_chi2 > POOR_FIT or (missed > MISSED and arc_chi2 > 2.0):
+    if arc_chi2 > tolerated[0] or (missed > tolerated[1] and arc_chi2 > 2.0):
         flags.append("poor fit")
     if math.isnan(probability):
         none = evidence < WEAK_EVIDENCE

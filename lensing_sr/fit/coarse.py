@@ -17,6 +17,7 @@ from lensing_sr.fit.start import lensing_templates, scan, trial_shapes
 from lensing_sr.forward.model import LENS, LIGHT
 from lensing_sr.light.gaussians import gaussian_widths
 from lensing_sr.solvers.levenberg import levenberg_marquardt
+from lensing_sr.utils._threads import side_by_side
 
 __all__ = [
     "CoarseFit",
@@ -181,11 +182,17 @@ def _search(objective, start, priors, pixel, limits, settings):
 def _follow(objective, start, priors, pixel, limits, proposals, settings):
     """Minima from proposals, and from a few starts of a scan beside them."""
     held, steps = objective.holding_light(start), settings.iterations // 4
-    starts = _scanned(objective, start, pixel, limits, settings)
-    minima, costs = minimise(held, starts, priors, steps, 3.0, held=LENS[1:], damping=1.0)
     proposed = start[:, None].expand(-1, proposals.shape[1], -1).clone()
     proposed[:, :, : proposals.shape[2]] = proposals
-    proposed, proposed_costs = minimise(held, proposed, priors, steps, 3.0)
+
+    def scanned():
+        starts = _scanned(objective, start, pixel, limits, settings)
+        return minimise(held, starts, priors, steps, 3.0, held=LENS[1:], damping=1.0)
+
+    def followed():
+        return minimise(held, proposed, priors, steps, 3.0)
+
+    (minima, costs), (proposed, proposed_costs) = side_by_side([scanned, followed], start.device)
     better, _ = distinct(
         torch.cat([minima, proposed], dim=1), torch.cat([costs, proposed_costs], dim=1), settings.survivors
     )

@@ -16,6 +16,7 @@ from lensing_sr.fit.evidence import lens_evidence
 from lensing_sr.fit.objective import Objective, Solution
 from lensing_sr.fit.priors import Priors
 from lensing_sr.forward.model import has_slope
+from lensing_sr.utils._threads import side_by_side
 
 __all__ = ["LensFit", "fit_lenses"]
 
@@ -144,15 +145,21 @@ def fit_lenses(
     objective = Objective(
         observation.data, weight, observation.formation(), priors.mean, priors.width, widths=widths
     )
-    evidence = torch.full_like(cost, float("nan"))
-    if settings.evidence:
+
+    def weighed():
+        if not settings.evidence:
+            return torch.full_like(cost, float("nan"))
         coarse_weight = tempered(found.coarse.weight, found.light, temperature)
-        evidence = lens_evidence(objective, found.coarse, coarse_weight, priors, best, settings.iterations // 3)
-    if supersampling > 1:
-        objective = Objective(
-            observation.data, weight, observation.formation(supersampling), priors.mean, priors.width, widths=widths
-        )
-    if supersampling > 1 or bool((temperature < previous).any()):
-        best, cost = (t[:, 0] for t in minimise(objective, best[:, None], priors, settings.iterations // 2, 0.1))
-    solution = objective.solve(best, images)
+        return lens_evidence(objective, found.coarse, coarse_weight, priors, best, settings.iterations // 3)
+
+    def refined():
+        last, p, lowest = objective, best, cost
+        if supersampling > 1:
+            formation = observation.formation(supersampling)
+            last = Objective(observation.data, weight, formation, priors.mean, priors.width, widths=widths)
+        if supersampling > 1 or bool((temperature < previous).any()):
+            p, lowest = (t[:, 0] for t in minimise(last, p[:, None], priors, settings.iterations // 2, 0.1))
+        return p, last, last.solve(p, images), lowest
+
+    evidence, (best, objective, solution, cost) = side_by_side([weighed, refined], observation.data.device)
     return LensFit(best, objective, solution, priors, temperature, cost, modes, costs, evidence)

@@ -64,9 +64,12 @@ def lensing_templates(smallest, largest, pixel):
 def unlensed_templates(half_width, pixel):
     """Templates of sources that are not lensed, all over a field of `half_width` arcsec; as `lensing_templates`."""
     step = max(half_width / 12.0, 2.0 * pixel)
-    ticks = torch.arange(-half_width, half_width + step, step, dtype=torch.float64).tolist()
-    sizes = (1.0 * pixel, 4.0 * pixel, 0.15 * half_width)
-    return torch.tensor([(1e-6, x, y, size) for x in ticks for y in ticks for size in sizes], dtype=torch.float64)
+    rows = []
+    # small ones two pixels apart; wide ones still overlap at twice the distance
+    for size, apart in ((1.0 * pixel, step), (4.0 * pixel, 2.0 * step), (0.15 * half_width, 2.0 * step)):
+        ticks = torch.arange(-half_width, half_width + apart, apart, dtype=torch.float64).tolist()
+        rows += [(1e-6, x, y, size) for x in ticks for y in ticks]
+    return torch.tensor(rows, dtype=torch.float64)
 
 
 def trial_shapes(expected):

@@ -66,7 +66,8 @@ def build_parser():
     group.add_argument("--engine", choices=("torch", "lenstronomy"), help="who renders (default: torch)")
 
     group = parser.add_argument_group("instruments")
-    group.add_argument("--preset", metavar="NAME", help="population: broad, bright, euclid or hst (default: broad)")
+    names = "population: broad, bright, group, euclid or hst (default: broad)"
+    group.add_argument("--preset", metavar="NAME", help=names)
     group.add_argument(
         "--arc-sn", type=positive, nargs=2, metavar=("LOW", "HIGH"), help="range of the arcs' signal-to-noise ratio"
     )

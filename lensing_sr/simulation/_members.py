@@ -43,9 +43,6 @@ RESOLVED = 2.0
 DARK = 1e-4
 #: Neighbours: flux limits as the S/N of a point source on the sky, and how many there may be.
 NEIGHBOUR_SN, NEIGHBOUR_SLOTS = (5.0, 1500.0), 6
-#: Neighbours in a field where the preset gives no surface density.
-NEIGHBOURS_A_FIELD = 0.7
-
 #: Solar masses of subhalos: smaller ones move nothing by a thousandth of an arcsec, and there are very many of them.
 SUBHALO_MASSES = (1e7, 1e10)
 
@@ -140,6 +137,10 @@ class Members:
         `MEMBER_UNITS`, each float64 ``(n,)``; what only a lens has is there for every image.
     light : Sersics
         Lens galaxies, ``(n, 2)`` of unit flux: spheroid and disc.
+    envelope : Sersics or None
+        What lies around the galaxies in the middle, lenses or not, ``(n, 1)`` of unit flux.
+    envelope_share : numpy.ndarray or None
+        Its share of their light.
     lens_brightness : numpy.ndarray
         Ratio or magnitude, see `lensing_sr.simulation.presets.Preset`.
     sn_deviate : numpy.ndarray
@@ -156,6 +157,8 @@ class Members:
 
     numbers: dict
     light: Sersics
+    envelope: Sersics | None
+    envelope_share: np.ndarray | None
     lens_brightness: np.ndarray
     sn_deviate: np.ndarray
     source: object
@@ -233,6 +236,8 @@ def draw_members(settings, seed, first, count):
     return Members(
         numbers={name: numbers[name] for name in MEMBER_UNITS},
         light=light,
+        envelope=_envelope(numbers) if "envelope_share" in numbers else None,
+        envelope_share=numbers.get("envelope_share"),
         lens_brightness=numbers["lens_brightness"],
         sn_deviate=deviates[:, 4],
         source=source,
@@ -286,6 +291,16 @@ def _lens_light(numbers, has_disc, relative):
     )
 
 
+def _envelope(numbers):
+    """Stars about the galaxies in the middle, as wide, elongated and far off as the preset has them."""
+    r_eff = numbers["lens_r_eff"]
+    e1, e2 = _bounded(numbers["envelope_e1"], numbers["envelope_e2"], 0.5)
+    x, y = (numbers[f"{axis}_light"] + r_eff * numbers[f"envelope_shift_{axis}"] for axis in "xy")
+    values = {"flux": np.ones_like(r_eff), "r_eff": r_eff * numbers["envelope_size"], "n": np.ones_like(r_eff)}
+    values |= {"e1": e1, "e2": e2, "x": x, "y": y}
+    return Sersics.from_arrays(**{name: value[:, None] for name, value in values.items()})
+
+
 def _bounded(e1, e2, largest):
     """Ellipticities, shrunk to a largest one where they exceed it."""
     shrink = np.minimum(1.0, largest / np.maximum(np.hypot(e1, e2), 1e-12))
@@ -311,11 +326,11 @@ def _neighbours(numbers, settings, streams):
     faintest, brightest = (sn * settings.background * np.sqrt(area) for sn in NEIGHBOUR_SN)
     density = settings.preset.neighbour_density
     if density is None:
-        density = NEIGHBOURS_A_FIELD / (2.0 * settings.half_field) ** 2
+        density = settings.preset.neighbours / (2.0 * settings.half_field) ** 2
     return draw_neighbours(
         streams("neighbours"),
         half_width=settings.half_field,
-        clear_radius=1.5 * numbers["theta_E"] + settings.psf_fwhm[1],
+        clear_radius=settings.preset.clear_radius * numbers["theta_E"] + settings.psf_fwhm[1],
         surface_density=density,
         faintest=faintest,
         brightest=brightest,

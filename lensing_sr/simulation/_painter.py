@@ -167,6 +167,14 @@ class Painter:
         return image
 
     def _galaxy(self, members):
+        """Galaxies in the middle, of unit flux, with what lies around them."""
+        image = self._middle(members)
+        if members.envelope is None:
+            return image
+        share = self._tensor(members.envelope_share)[:, None, None]
+        return image + share * (self.canvas.smooth(members.envelope.to(self.device, self.dtype)) - image)
+
+    def _middle(self, members):
         """Lens galaxies of unit flux, and what is in the middle of the others."""
         light, canvas = members.light.to(self.device, self.dtype), self.canvas
         others = np.flatnonzero(members.numbers["is_lens"] == 0)

@@ -7,9 +7,9 @@ that are no lenses but look like one.
 """
 
 import dataclasses
+import functools
 import math
 import numbers
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from lensing_sr.simulation.scene import Canvas
 from lensing_sr.simulation.substructure import CLASSES
 from lensing_sr.utils._checks import check_choice, check_whole
 from lensing_sr.utils._repr import make_repr
+from lensing_sr.utils._threads import side_by_side
 
 __all__ = ["LensPopulation"]
 
@@ -56,7 +57,7 @@ class LensPopulation(Simulator):
         Telescope and band, see `lensing_sr.instruments.load_instrument`.
     seed : int
         Seed of what is drawn where `draw` is given none.
-    preset : {"broad", "bright", "euclid", "hst"}
+    preset : {"broad", "bright", "group", "euclid", "hst"}
         Laws of lenses and sources, see `lensing_sr.simulation.presets`.
     scale : int
         How much finer the truth is than the detector.
@@ -276,20 +277,9 @@ class LensPopulation(Simulator):
         canvas = self._painter.canvas.x.numel() * self._painter.canvas.y.numel()
         return max(SAMPLES["cpu" if self.device.type == "cpu" else "cuda"] // canvas, 1)
 
-    def _workers(self):
-        return torch.get_num_threads() if self.device.type == "cpu" else 1
-
     def _drawn(self, tasks):
-        """Chunks, on the CPU each by one of torch's threads: their arrays are too small to be shared between them."""
-        workers = self._workers()
-        if workers == 1 or len(tasks) == 1:
-            return [self._draw(*task) for task in tasks]
-        try:
-            with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-                return list(pool.map(lambda task: self._draw(*task), tasks))
-        finally:
-            # that of this thread never changed, but that of threads to come did
-            torch.set_num_threads(workers)
+        """Chunks, on the CPU each by one of torch's threads."""
+        return side_by_side([functools.partial(self._draw, *task) for task in tasks], self.device)
 
     @torch.no_grad()
     def _draw(self, n, seed, first, keys):

@@ -11,6 +11,9 @@ broad       A training prior for every telescope.  Lensing has no scale, so that
             below 2.8): no candidate was magnified enough, or the estimate was too high.
 bright      The same behind galaxies that hide their arcs, as the near ones of SLACS do: 10 to 300 times as bright, with
             effective radii about 1.4 theta_E.
+group       The same in the middle of groups, as many wide lenses are: galaxies 0.5 to 200 times as bright as their
+            arcs, in an envelope of stars that has a centre and a shape of its own; three neighbours a field, which
+            may lie among the arcs.
 euclid      Lenses discoverable by Euclid: Collett 2015, ApJ 811, 20 (15 999 lenses; percentiles 5, 16, 50, 84, 95 of
             theta_E, axis ratios, sizes, magnitude of the lens).  What follows agrees with the table too: 4000 lenses on
             Euclid VIS have magnifications of 3.7, 5.7, 10.2 (percentiles 16, 50, 84; published 3.5, 5.4, 11.1), arcs of
@@ -36,7 +39,7 @@ from lensing_sr.simulation.laws import LogNormal, LogUniform, Pareto, Quantiles,
 __all__ = ["PRESETS", "Field", "Preset", "preset"]
 
 #: Names of the presets.
-PRESETS = ("broad", "bright", "euclid", "hst")
+PRESETS = ("broad", "bright", "group", "euclid", "hst")
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,11 @@ class Preset:
     correlated_noise : tuple of float
         Lag-1 correlations of the noise, each as likely as the others.
     neighbour_density : float or None
-        Neighbours per arcsec^2; None for 0.7 a field, whatever its size.
+        Neighbours per arcsec^2; None for `neighbours` a field, whatever its size.
+    neighbours : float
+        How many there are then, on average.
+    clear_radius : float
+        No neighbour's centre lies nearer to the middle, in theta_E; the PSF's FWHM is added.
     """
 
     name: str
@@ -84,6 +91,8 @@ class Preset:
     lens_flux: str
     correlated_noise: tuple
     neighbour_density: float | None
+    neighbours: float = 0.7
+    clear_radius: float = 1.5
 
     def draw(self, normal):
         """Turn standard normal deviates into parameters.
@@ -120,7 +129,7 @@ def preset(name, field):
 
     Parameters
     ----------
-    name : {"broad", "bright", "euclid", "hst"}
+    name : {"broad", "bright", "group", "euclid", "hst"}
         Which.
     field : Field
         What the telescope can show.
@@ -148,13 +157,27 @@ def preset(name, field):
     if low > 0.5 * high:
         rule = f"must be wide enough for an Einstein radius of {2.0 * low:.3g} arcsec (twice the PSF's width)"
         raise InputError("shape", rule, f"half a width of {field.half_width:.3g} arcsec", "ask for more pixels")
-    return {"broad": _broad, "bright": _bright, "euclid": _euclid, "hst": _hst}[name](field, low, high)
+    makers = {"broad": _broad, "bright": _bright, "group": _group, "euclid": _euclid, "hst": _hst}
+    return makers[name](field, low, high)
 
 
 def _bright(field, low, high):
     broad = _broad(field, low, high)
     galaxy = {"lens_r_eff": LogNormal(1.4, 0.5, 0.4, 4.0), "lens_brightness": LogUniform(10.0, 300.0)}
     return replace(broad, name="bright", laws=broad.laws | galaxy)
+
+
+def _group(field, low, high):
+    broad = _broad(field, low, high)
+    galaxy = {
+        "lens_r_eff": LogNormal(1.2, 0.5, 0.3, 4.0),
+        "lens_brightness": LogUniform(0.5, 200.0),
+        "envelope_share": Uniform(0.05, 0.6),
+        "envelope_size": LogUniform(1.5, 4.0),  # in units of the galaxy's r_eff, as is how far off it lies
+        **{f"envelope_e{k}": TruncatedNormal(0.0, 0.12, -0.4, 0.4) for k in (1, 2)},
+        **{f"envelope_shift_{axis}": TruncatedNormal(0.0, 0.15, -0.5, 0.5) for axis in "xy"},
+    }
+    return replace(broad, name="group", laws=broad.laws | galaxy, neighbours=3.0, clear_radius=0.6)
 
 
 def _light(n, r_eff):

@@ -12,12 +12,14 @@ from lensing_sr.solvers.linear import solve_spd
 
 __all__ = ["Minimum", "levenberg_marquardt"]
 
-#: Damping at the start, its bounds, and its factors after a success and a failure.
+#: Damping at the start, its bounds, its factor after a success, and the least and the largest after a failure.
 DAMPING = 1e-2
 DAMPING_RANGE = (1e-7, 1e7)
-EASE, HARDEN = 0.2, 5.0
+EASE, HARDEN = 0.2, (5.0, 625.0)
 #: Damping below which a step is as good as that of Gauss and Newton.
 NEARLY_FREE = 0.05
+#: Share of the tolerance that such a step must promise to gain for it to be tried.
+WORTHWHILE = 0.1
 
 
 class Minimum(NamedTuple):
@@ -64,7 +66,8 @@ def levenberg_marquardt(evaluate, start, lower, upper, *, iterations=30, toleran
         Steps at most.
     tolerance : float
         Converged once an accepted, hardly damped step lowers the cost by less than this (in units of chi-square) plus a
-        millionth of the cost, or once no step is accepted however short.
+        millionth of the cost, once the next such step promises less than a tenth of that, or once no step is accepted
+        however short.
 
     damping : float
         Relative damping of the first step.  From a poor start a bold step may end in any valley: 1 is careful.
@@ -90,15 +93,27 @@ def levenberg_marquardt(evaluate, start, lower, upper, *, iterations=30, toleran
     cost, gradient, curvature = evaluate(p, index)
     best = [p.clone(), cost.clone(), curvature.clone()]
     damping = torch.full((batch,), damping, dtype=start.dtype, device=start.device)
+    harden = torch.full_like(damping, HARDEN[0])
     converged = torch.zeros(batch, dtype=torch.bool, device=start.device)
     evaluations = 1
     for _ in range(iterations):
         trial = _step(p, gradient, curvature, damping[index], lower[index], upper[index])
+        promise = _promise(trial - p, gradient, curvature)
+        worth = (promise > WORTHWHILE * (tolerance + 1e-6 * cost)) | (damping[index] > NEARLY_FREE)
+        if not bool(worth.all()):
+            converged[index] = ~worth
+            if not bool(worth.any()):
+                break
+            state = index, p, trial, promise, cost, gradient, curvature
+            index, p, trial, promise, cost, gradient, curvature = (t[worth] for t in state)
         new_cost, new_gradient, new_curvature = evaluate(trial, index)
         evaluations += 1
         gain = cost - new_cost
         accepted = gain >= 0.0  # False for NaN
-        damping[index] = (damping[index] * torch.where(accepted, EASE, HARDEN)).clamp(*DAMPING_RANGE)
+        # where one failure follows another the damping is wrong by orders of magnitude
+        harden[index] = torch.where(accepted, HARDEN[0], (harden[index] * HARDEN[0]).clamp_max(HARDEN[1]))
+        factor = torch.where(accepted, EASE, harden[index] / HARDEN[0])
+        damping[index] = (damping[index] * factor).clamp(*DAMPING_RANGE)
         pick = accepted[:, None]
         p = torch.where(pick, trial, p)
         gradient = torch.where(pick, new_gradient, gradient)
@@ -113,6 +128,12 @@ def levenberg_marquardt(evaluate, start, lower, upper, *, iterations=30, toleran
             break
         index, p, cost, gradient, curvature = (t[still] for t in (index, p, cost, gradient, curvature))
     return Minimum(*best, converged, evaluations)
+
+
+def _promise(step, gradient, curvature):
+    """By how much a step lowers the cost where that is as its gradient and curvature say, ``(batch,)``; inf of what is not finite."""
+    change = (step * (2.0 * gradient + (curvature @ step[:, :, None])[:, :, 0])).sum(dim=1)
+    return torch.where(change.isfinite(), -change, torch.full_like(change, torch.inf))
 
 
 def _step(p, gradient, curvature, damping, lower, upper):

@@ -7,6 +7,7 @@ from astropy import units as u
 from astropy.wcs import WCS
 
 from lensing_sr import LensImage, LensingSuperResolver
+from lensing_sr._estimated import TOLERATED
 from lensing_sr.datasets import example_path
 from lensing_sr.errors import InputError
 from lensing_sr.forward.binning import bin_sum
@@ -174,6 +175,13 @@ SOUND = {
 def test_each_reason_for_doubt_raises_its_flag(values, facts, flag):
     assert judge(GOOD, **SOUND) == []
     assert judge(GOOD | values, **SOUND | facts) == [flag]
+
+
+def test_what_a_look_misses_is_tolerated_up_to_half_of_the_arcs():
+    """Nothing is fitted to them: it is flagged where it does not explain them, not where it does not meet the noise."""
+    for facts, flagged in (({"arc_chi2": 50.0, "missed": 0.3}, False), ({"arc_chi2": 50.0, "missed": 0.6}, True)):
+        assert ("poor fit" in judge(GOOD, **SOUND | facts, tolerated=TOLERATED)) == flagged
+        assert judge(GOOD, **SOUND | facts) == ["poor fit"]
 
 
 def test_directions_are_given_on_the_sky(image, result):

@@ -37,6 +37,8 @@ __all__ = ["FinderRecipe", "drawn_shard", "read_finder_recipe", "train_finder"]
 SHARD = 512
 #: Smallest part of a field's side that is shown.
 CROPPED = 0.6
+#: Share of images with dead pixels, how many of the pixels are, at least and at most, and the side of what is masked.
+DEAD, DEAD_PIXELS, DEAD_SIDE = 0.3, (1e-4, 5e-3), 3
 #: Decay of the weights' running mean, which is what is kept; longest gradient; steps in which the rate rises, and
 #: between two entries of the log.
 MEAN, CLIP, WARMUP, PART = 0.998, 2.0, 200, 200
@@ -114,8 +116,10 @@ def drawn_shard(population, seed, shard, count):
         kept = round(side * (CROPPED + (1.0 - CROPPED) * rng.random()))
         low = (side - kept) // 2
         window = slice(low, low + kept)
+        alive = _alive(drawn.data.shape, rng)
         views = make_views(
-            drawn.data[:, window, window], drawn.weight[:, window, window], drawn.matrix, (0.5 * (side - 1) - low,) * 2,
+            (drawn.data * alive)[:, window, window], (drawn.weight * alive)[:, window, window], drawn.matrix,
+            (0.5 * (side - 1) - low,) * 2,
             given["centre"], psf_fwhm=given["psf_fwhm"], correlation=given["correlation"],
             lens_light=given["lens_light"],
         )  # fmt: skip
@@ -125,6 +129,16 @@ def drawn_shard(population, seed, shard, count):
         part |= {"seen": views.seen.byte(), "conditions": views.conditions, "is_lens": is_lens.byte()}
         parts.append(part)
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+
+
+def _alive(shape, rng):
+    """1 where a pixel can be used, else 0: some images have dead spots, from one pixel to `DEAD_SIDE` a side."""
+    count = shape[0]
+    rate = np.exp(rng.uniform(*np.log(DEAD_PIXELS), count)) * (rng.random(count) < DEAD)
+    dead = torch.from_numpy((rng.random(shape) < rate[:, None, None]).astype(np.float32))
+    spots = torch.nn.functional.max_pool2d(dead, DEAD_SIDE, 1, DEAD_SIDE // 2)
+    wide = torch.from_numpy(rng.random(count) < 0.5)[:, None, None]
+    return 1.0 - torch.where(wide, spots, dead)
 
 
 def _make(task):

@@ -97,7 +97,7 @@ def test_an_existing_file_is_replaced_only_on_request(tiny, folder, capsys):
         ("euclid-vis lens -o set.fits --engine torch", "--engine: is for reference telescopes only"),
         (
             "euclid-vis lens -o set.fits --preset lsst",
-            "preset: must be 'broad' or 'bright' or 'euclid' or 'hst', got 'lsst'",
+            "preset: must be 'broad' or 'bright' or 'group' or 'euclid' or 'hst', got 'lsst'",
         ),
         ("euclid-vis lens -o set.fits --arc-sn 20 10", "--arc-sn: LOW must not be above HIGH, got 20 10"),
     ],

@@ -272,6 +272,22 @@ def test_neighbours_keep_away_from_the_arcs():
     assert (drawn["neighbours_LR"][~lonely].amax((1, 2)) > 0).all()
 
 
+def test_groups_are_crowded_and_lopsided_whoever_is_in_the_middle():
+    """More neighbours, nearer ones, and an envelope whose centre is not the galaxy's, of lenses and others alike."""
+    astray, crowd = {}, {}
+    for preset in ("bright", "group"):
+        population = LensPopulation(shape=(64, 64), preset=preset, negatives=0.5, lumpiness=0.0, scale=1)
+        drawn = population.draw(80, seed=3, keys=("lens_light_LR", "x_light", "y_light", "is_lens", "neighbours"))
+        light, place = drawn["lens_light_LR"].double(), 0.1 * (torch.arange(64).double() - 31.5)
+        light = light / light.sum((1, 2), keepdim=True)
+        x, y = (light * place).sum((1, 2)) - drawn["x_light"], (light * place[:, None]).sum((1, 2)) - drawn["y_light"]
+        is_lens = drawn["is_lens"] > 0
+        astray[preset] = [float(torch.hypot(x, y)[some].median()) for some in (is_lens, ~is_lens)]
+        crowd[preset] = float(drawn["neighbours"].mean())
+    assert crowd["group"] > 2.0 * crowd["bright"] > 0.0
+    assert min(astray["group"]) > 2.0 * max(astray["bright"])
+
+
 def test_negatives_are_no_lenses(mixed):
     lens = mixed["is_lens"] > 0
     assert 0 < int(lens.sum()) < 12

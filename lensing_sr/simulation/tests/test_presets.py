@@ -116,7 +116,7 @@ def test_bright_galaxies_are_all_that_makes_bright_lenses_bright():
 
 
 def test_wrong_presets_are_named():
-    with pytest.raises(InputError, match="preset: must be one of broad, bright, euclid, hst, got 'roman'"):
+    with pytest.raises(InputError, match="preset: must be one of broad, bright, group, euclid, hst, got 'roman'"):
         preset("roman", EUCLID)
     with pytest.raises(InputError, match="shape: .* ask for more pixels"):
         preset("broad", Field(half_width=1.0, psf_fwhm=0.7, pixel_scale=0.2))

@@ -3,6 +3,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
@@ -37,6 +38,14 @@ def test_same_seed_same_shard(shard):
 def test_both_sorts_are_drawn(shard):
     assert 4 <= int(shard["is_lens"].sum()) <= 20
     assert shard["significance"].shape == (24, 2, 64, 64) and bool(shard["significance"].isfinite().all())
+
+
+def test_some_images_have_dead_spots_of_one_pixel_or_more():
+    alive = finding._alive((400, 60, 60), np.random.default_rng(1))
+    assert set(alive.unique().tolist()) == {0.0, 1.0}
+    dead = (1.0 - alive).mean((1, 2))
+    assert 0.2 < float((dead > 0).double().mean()) < finding.DEAD + 0.1
+    assert float(dead.max()) <= 2.0 * finding.DEAD_PIXELS[1] * finding.DEAD_SIDE**2
 
 
 def test_steps_train_resume_and_repeat(tmp_path, monkeypatch):
