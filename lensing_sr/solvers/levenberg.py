@@ -131,7 +131,7 @@ def levenberg_marquardt(evaluate, start, lower, upper, *, iterations=30, toleran
 
 
 def _promise(step, gradient, curvature):
-    """By how much a step lowers the cost where that is as its gradient and curvature say, ``(batch,)``; inf of what is not finite."""
+    """By how much a step lowers the cost, to second order, ``(batch,)``; inf of what is not finite."""
     change = (step * (2.0 * gradient + (curvature @ step[:, :, None])[:, :, 0])).sum(dim=1)
     return torch.where(change.isfinite(), -change, torch.full_like(change, torch.inf))
 
