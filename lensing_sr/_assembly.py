@@ -75,6 +75,9 @@ def assemble(batch, explain, *, scale, target_psf):
     image, left = arcs + light + corrections, residual - kept
     values = [explained.values(i) for i in range(len(residual))]
     verdicts = [explained.verdict(i, found) for i, (found, _) in enumerate(values)]
+    values = [
+        (found, explained.stated(i, found, errors, verdicts[i])) for i, (found, errors) in enumerate(values)
+    ]
     doubted = [i for i, verdict in enumerate(verdicts) if verdict.belief < 1.0 - NEGLIGIBLE]
     if doubted:  # what is delivered is what is believed: a lens and none, as probable as each is
         p = torch.tensor([verdicts[i].belief for i in doubted], dtype=torch.float64).to(image)[:, None, None]

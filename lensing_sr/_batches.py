@@ -4,7 +4,7 @@
 import time
 
 from lensing_sr._assembly import assemble
-from lensing_sr._readings import better_readings, worth_another
+from lensing_sr._readings import better_readings, less_doubtful, worth_another
 from lensing_sr._stack import group_alike, stack
 from lensing_sr.utils._progress import progress as progress_bar
 
@@ -64,7 +64,7 @@ def resolve_again(images, prepared, results, explain, weigh, *, device, dtype=No
         ``scale`` and ``target_psf``.
     """
     began = time.perf_counter()
-    doubted = [i for i, result in enumerate(results) if worth_another(prepared[i], result.quality)]
+    doubted = [i for i, it in enumerate(results) if worth_another(prepared[i], it.quality, it.meta["grounds"])]
     others = better_readings(
         [images[i] for i in doubted], [prepared[i] for i in doubted], [results[i].quality for i in doubted], weigh,
         batch=BATCH, device=device, dtype=dtype,
@@ -77,6 +77,7 @@ def resolve_again(images, prepared, results, explain, weigh, *, device, dtype=No
     for i, result in zip(better, resolve(*again, explain, device=device, dtype=dtype, **settings), strict=True):
         # weighed at coarse pixels, it may still turn out no better
         first, told = results[i].quality, result.quality
-        if told.trustworthy or (not first.trustworthy and told.lens_evidence > first.lens_evidence):
+        better = told.trustworthy or (not first.trustworthy and told.lens_evidence > first.lens_evidence)
+        if better or less_doubtful(told, first):
             result.meta["time_s"] += results[i].meta["time_s"]
             results[i] = result

@@ -46,6 +46,8 @@ class Verdict(NamedTuple):
         What these two rest on, by the names of `lensing_sr.quality.FEATURES`.
     belief : float
         How far to believe in the arcs, 0 to 1: what is delivered has as much of them.
+    arc_chi2 : float
+        Reduced chi-square inside the arcs.
     """
 
     chi2: float
@@ -55,6 +57,7 @@ class Verdict(NamedTuple):
     doubt: float = math.nan
     grounds: dict = MappingProxyType({})
     belief: float = 1.0
+    arc_chi2: float = 1.0
 
 
 class Explanation(ABC):
@@ -94,11 +97,15 @@ class Explanation(ABC):
 
     @abstractmethod
     def values(self, i):
-        """Parameters of image i and their errors, two dictionaries; amplitude in flux per arcsec^2."""
+        """Parameters of image i and their formal errors, two dictionaries; amplitude in flux per arcsec^2."""
 
     @abstractmethod
     def verdict(self, i, values):
         """`Verdict` on image i, whose parameters are ``values``."""
+
+    def stated(self, i, values, errors, verdict):
+        """Errors of image i as they are stated: the formal ones of `values`, widened by what the `Verdict` knows."""
+        return errors
 
     def structure(self, i):
         """Source of image i where it is more than its Sersic profile, or None.

@@ -8,18 +8,31 @@ from lensing_sr._stack import group_alike, stack
 from lensing_sr.image.prepare import RIVAL, cut_out, read_again
 from lensing_sr.quality import DOUBTFUL, WEAK_EVIDENCE
 
-__all__ = ["DOUBTED", "better_readings", "worth_another"]
+__all__ = ["DOUBTED", "better_readings", "less_doubtful", "worth_another"]
 
 #: ln of the evidence ratio of lens over no lens below which an image is read again, and by how much another reading
 #: must be better.
 DOUBTED, BETTER = 100.0, 10.0
+#: Difference in ln theta_E from what the lens estimator sees, beyond which an image is read again.
+APART = 0.15
+#: Share of the doubt that another reading may leave at most, if it is better for that.
+CLEARER = 0.5
 #: Readings are weighed with about so many pixels a side.
 SIDE = 64
 
 
-def worth_another(prepared, quality):
-    """Whether an image should be read again: hardly a lens, a doubtful one, or one that neither shines nor is sound."""
-    return quality.lens_evidence < DOUBTED or quality.doubt > DOUBTFUL or _unsound(prepared, quality)
+def worth_another(prepared, quality, grounds):
+    """Whether an image should be read again: hardly a lens, a doubtful one, or one that neither shines nor is sound.
+
+    Nor is one trusted that the networks, to which nothing is masked, see `APART` from where it was found.
+    """
+    doubtful = quality.doubt > DOUBTFUL or grounds.get("apart", 0.0) > APART
+    return doubtful or quality.lens_evidence < DOUBTED or _unsound(prepared, quality)
+
+
+def less_doubtful(quality, first):
+    """Whether a verdict leaves clearly less doubt about the Einstein radius than a first one; no look, no doubt."""
+    return quality.doubt < CLEARER * first.doubt
 
 
 def _unsound(prepared, quality):
@@ -30,8 +43,8 @@ def _unsound(prepared, quality):
 def better_readings(images, prepared, quality, explain, *, batch, device, dtype=None):
     """Other readings of images, where a lens explains them that explained nothing before.
 
-    A reading is better if there is more evidence for a lens in it, and no reason against that lens.  They are weighed
-    at coarse pixels.
+    A reading is better if it leaves half of the doubt, or if there is more evidence for a lens in it and no reason
+    against that lens.  They are weighed at coarse pixels.
 
     Parameters
     ----------
@@ -60,8 +73,8 @@ def better_readings(images, prepared, quality, explain, *, batch, device, dtype=
         others = [one for one in others if RIVAL not in one.flags or RIVAL in first.flags]
         owners += [i] * len(others)
         readings += others
-    seen, chosen = [images[i] for i in owners], [None] * len(images)
-    best = [
+    seen, better = [images[i] for i in owners], [[] for _ in images]
+    enough = [
         BETTER + max(WEAK_EVIDENCE, -math.inf if _unsound(first, told) else told.lens_evidence)
         for first, told in zip(prepared, quality, strict=True)
     ]
@@ -72,13 +85,23 @@ def better_readings(images, prepared, quality, explain, *, batch, device, dtype=
         found = explain(pixels, readings[members[0]].lens_visible)
         for row, k in enumerate(members):
             verdict = found.verdict(row, found.values(row)[0])
-            if not verdict.flags and verdict.evidence > best[owners[k]]:
-                best[owners[k]], chosen[owners[k]] = verdict.evidence, readings[k]
-    for i, one in enumerate(chosen):
-        if one is not None:
+            owner, explains = owners[k], not verdict.flags and verdict.evidence > enough[owners[k]]
+            if explains or less_doubtful(verdict, quality[owner]):
+                better[owner].append((verdict, readings[k]))
+    chosen = [None] * len(images)
+    for i, some in enumerate(better):
+        if some:
+            one = _best(some)
             chosen[i] = cut_out(images[i], one)
             chosen[i].notes.append(_told(prepared[i].reading, one.reading))
     return chosen
+
+
+def _best(some):
+    """The reading that leaves the least doubt; of those that leave hardly more, the one with the most evidence."""
+    least = min(verdict.doubt for verdict, _ in some)
+    able = [(verdict, one) for verdict, one in some if not verdict.doubt * CLEARER > least]
+    return max(able, key=lambda pair: pair[0].evidence)[1]
 
 
 def _told(first, other):

@@ -6,7 +6,7 @@ from functools import cached_property
 import torch
 
 from lensing_sr._explanation import misfit
-from lensing_sr._fitted import Fitted, at_bound, named
+from lensing_sr._fitted import Fitted, at_bound, doubted, named
 from lensing_sr.fit.joint import Problem
 from lensing_sr.fit.coarse import tempered
 from lensing_sr.fit.mass_maps import mass_maps, point_masses
@@ -152,6 +152,12 @@ class Refined(Fitted):
         values["theta_E"] += mean_radial_correction(scene)
         values["amplitude"], errors["amplitude"] = amplitude, self._posteriors[i].amplitude_error
         return values, errors
+
+    def stated(self, i, values, errors, verdict):
+        """Those of the posterior hold what the model misses; there remains the doubt about it."""
+        if self._scenes[i] is None:
+            return super().stated(i, values, errors, verdict)
+        return doubted(values, errors, verdict)
 
     def structure(self, i):
         """Source of image i beyond its Sersic: brightness and error at source-plane positions, or None."""

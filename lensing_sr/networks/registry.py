@@ -4,7 +4,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["FOLDER", "REGISTRY", "RegisteredWeights"]
+__all__ = ["CHOICES", "FOLDER", "REGISTRY", "RegisteredWeights"]
 
 #: Where the files are.
 FOLDER = Path(__file__).parent / "weights"
@@ -76,3 +76,6 @@ REGISTRY = {
         "residual-cnn-population.toml",
     ),
 }
+
+#: Those that a user may choose to explain an image; the finder only judges what others explain.
+CHOICES = tuple(name for name in REGISTRY if name != "lens-finder")

@@ -296,10 +296,10 @@ def _instruments():
 
 def _networks():
     """Names of the networks of the package and what they were trained on, a line each."""
-    from lensing_sr.networks.registry import FOLDER, REGISTRY
+    from lensing_sr.networks.registry import CHOICES, FOLDER, REGISTRY
     from lensing_sr.networks.weights import read_metadata
 
-    titles = {name: read_metadata(FOLDER / entry.file)["metadata"]["title"] for name, entry in REGISTRY.items()}
+    titles = {name: read_metadata(FOLDER / REGISTRY[name].file)["metadata"]["title"] for name in CHOICES}
     width = max(map(len, titles))
     return "\n".join(f"{name:{width}}  {title}" for name, title in titles.items())
 

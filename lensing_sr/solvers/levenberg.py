@@ -12,10 +12,10 @@ from lensing_sr.solvers.linear import solve_spd
 
 __all__ = ["Minimum", "levenberg_marquardt"]
 
-#: Damping at the start, its bounds, its factor after a success, and the least and the largest after a failure.
+#: Damping at the start, its bounds, and its factors after a success and a failure.
 DAMPING = 1e-2
 DAMPING_RANGE = (1e-7, 1e7)
-EASE, HARDEN = 0.2, (5.0, 625.0)
+EASE, HARDEN = 0.2, 5.0
 #: Damping below which a step is as good as that of Gauss and Newton.
 NEARLY_FREE = 0.05
 #: Share of the tolerance that such a step must promise to gain for it to be tried.
@@ -93,7 +93,6 @@ def levenberg_marquardt(evaluate, start, lower, upper, *, iterations=30, toleran
     cost, gradient, curvature = evaluate(p, index)
     best = [p.clone(), cost.clone(), curvature.clone()]
     damping = torch.full((batch,), damping, dtype=start.dtype, device=start.device)
-    harden = torch.full_like(damping, HARDEN[0])
     converged = torch.zeros(batch, dtype=torch.bool, device=start.device)
     evaluations = 1
     for _ in range(iterations):
@@ -110,10 +109,7 @@ def levenberg_marquardt(evaluate, start, lower, upper, *, iterations=30, toleran
         evaluations += 1
         gain = cost - new_cost
         accepted = gain >= 0.0  # False for NaN
-        # where one failure follows another the damping is wrong by orders of magnitude
-        harden[index] = torch.where(accepted, HARDEN[0], (harden[index] * HARDEN[0]).clamp_max(HARDEN[1]))
-        factor = torch.where(accepted, EASE, harden[index] / HARDEN[0])
-        damping[index] = (damping[index] * factor).clamp(*DAMPING_RANGE)
+        damping[index] = (damping[index] * torch.where(accepted, EASE, HARDEN)).clamp(*DAMPING_RANGE)
         pick = accepted[:, None]
         p = torch.where(pick, trial, p)
         gradient = torch.where(pick, new_gradient, gradient)

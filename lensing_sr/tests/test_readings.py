@@ -101,8 +101,8 @@ class _Told:
         return {}, {}
 
     def verdict(self, i, values):
-        evidence, flags = self._say(self._batch.prepared[i].reading)
-        return Verdict(1.0, evidence, flags)
+        evidence, flags, *doubt = self._say(self._batch.prepared[i].reading)
+        return Verdict(1.0, evidence, flags, 0.5, *doubt)
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +113,8 @@ def first(misread):
 
 
 class TestBetterReadings:
-    def choose(self, image, first, say, evidence=0.0, flags=()):
-        quality = Quality(chi2=1.0, noise_scale=1.0, flags=flags, lens_evidence=evidence)
+    def choose(self, image, first, say, evidence=0.0, flags=(), doubt=math.nan):
+        quality = Quality(chi2=1.0, noise_scale=1.0, flags=flags, lens_evidence=evidence, doubt=doubt)
         return better_readings([image], [first], [quality], lambda batch, _: _Told(batch, say), batch=64, device="cpu")
 
     def test_the_best_is_chosen_and_cut_out_for_itself(self, first):
@@ -135,7 +135,27 @@ class TestBetterReadings:
         (found,) = self.choose(*first, lambda _: (before + gain, ()), evidence=before)
         assert (found is not None) == (before + gain > max(before, 10.0) + 10.0)
 
-    def test_a_lens_with_a_doubt_is_none(self, first):
+    @settings(max_examples=10, deadline=None)
+    @given(before=st.floats(0.0, 1.0), after=st.floats(0.0, 1.0))
+    def test_half_of_the_doubt_makes_up_for_evidence_and_flags(self, first, before, after):
+        (found,) = self.choose(*first, lambda _: (-20.0, ("poor fit",), after), doubt=before)
+        assert (found is not None) == (after < 0.5 * before)
+
+    def test_the_least_doubtful_is_chosen_and_of_two_alike_the_one_with_evidence(self, first):
+        image, before = first
+        readings = [part.reading for part in read_again(image, before)]
+        for best in readings:
+            own = best.kept, best.centre
+            (found,) = self.choose(
+                image, before, lambda r: (0.0, (), 0.1) if (r.kept, r.centre) == own else (1e3, (), 0.21), doubt=0.9
+            )
+            assert (found.reading.kept, found.reading.centre) == own
+            (found,) = self.choose(
+                image, before, lambda r: (9.0, (), 0.1) if (r.kept, r.centre) == own else (0.0, (), 0.09), doubt=0.9
+            )
+            assert (found.reading.kept, found.reading.centre) == own
+
+    def test_a_flagged_lens_is_none_where_nothing_tells_of_doubt(self, first):
         assert self.choose(*first, lambda _: (1e4, ("swapped",))) == [None]
 
     def test_an_odd_lens_that_does_not_shine_has_no_say(self, first):
@@ -151,13 +171,17 @@ def test_worth_another(misread):
     part = prepare(misread[12][0])
     sound = Quality(chi2=1.0, noise_scale=1.0, lens_evidence=500.0)
     odd = dataclasses.replace(sound, flags=("swapped",))
-    assert not worth_another(part, sound)
-    assert worth_another(part, dataclasses.replace(sound, lens_evidence=50.0))
-    assert worth_another(part, odd)
+    assert not worth_another(part, sound, {})
+    assert worth_another(part, dataclasses.replace(sound, lens_evidence=50.0), {})
+    assert worth_another(part, odd, {})
     shining = dataclasses.replace(part, lens_visible=True)
-    assert not worth_another(shining, odd)
+    assert not worth_another(shining, odd, {})
     # what preparation itself found is no reason
-    assert not worth_another(dataclasses.replace(part, flags=["swapped"]), odd)
+    assert not worth_another(dataclasses.replace(part, flags=["swapped"]), odd, {})
+    # what the networks see elsewhere is one
+    assert not worth_another(shining, sound, {"apart": 0.1})
+    assert worth_another(shining, sound, {"apart": 0.2})
+    assert worth_another(shining, dataclasses.replace(sound, doubt=0.3), {"apart": 0.1})
 
 
 class TestRival:

@@ -1,6 +1,8 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """Laws of what is stated as an error: of parameters, and of delivered pixels."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -8,7 +10,8 @@ from hypothesis import strategies as st
 
 from lensing_sr._estimated import Estimated
 from lensing_sr._estimated import WIDER as NETWORKS
-from lensing_sr._fitted import LEFT, WIDER, Fitted
+from lensing_sr._explanation import Verdict
+from lensing_sr._fitted import FARTHEST, LEFT, WIDER, Fitted, doubted
 from lensing_sr._predicted import Predicted
 from lensing_sr._refined import Refined
 from lensing_sr._stack import stack
@@ -57,13 +60,29 @@ def test_errors_are_those_of_the_covariance_as_calibrated(method, wider):
     batch = _batch()
     network = load_network("lens-estimator").eval()
     found = method(batch, lens_light=False, supersampling=1, network=network)
-    values, errors = found.values(0)
+    values, formal = found.values(0)
     spread = found._covariance[0].diagonal().sqrt()
-    assert errors["theta_E"] == pytest.approx(
-        values["theta_E"] * float(spread[0]) * wider.get("theta_E", 1.0), rel=1e-6
-    )
-    assert errors["gamma2"] == pytest.approx(float(spread[6]) * wider["gamma2"], rel=1e-6)
-    assert errors["n"] == pytest.approx(values["n"] * float(spread[10]), rel=1e-6)
+    assert formal["theta_E"] == pytest.approx(values["theta_E"] * float(spread[0]), rel=1e-6)
+    assert formal["gamma2"] == pytest.approx(float(spread[6]), rel=1e-6)
+    sound = Verdict(1.0, 900.0, (), arc_chi2=1.0)
+    stated = found.stated(0, values, formal, sound)
+    for name, error in stated.items():
+        assert error == pytest.approx(formal[name] * wider.get(name, (1.0, 0.0))[0], rel=1e-12)
+    # what the model misses of the arcs widens them by the calibrated powers, a perfect fit by nothing more
+    missed = found.stated(0, values, formal, sound._replace(arc_chi2=4.0))
+    for name, error in missed.items():
+        assert error == pytest.approx(stated[name] * 4.0 ** wider.get(name, (1.0, 0.0))[1], rel=1e-12)
+    assert found.stated(0, values, formal, sound._replace(arc_chi2=0.5)) == stated
+
+
+@given(doubt=st.floats(0.0, 1.0), apart=st.floats(0.0, 3.0))
+def test_a_doubted_radius_reaches_as_far_as_the_networks_see_another(doubt, apart):
+    values, formal = {"theta_E": 1.2}, dict.fromkeys(("theta_E", "x_source", "y_source", "n"), 0.01)
+    stated = doubted(values, formal, Verdict(1.0, 0.0, (), doubt=doubt, grounds={"apart": apart}))
+    other = doubt * 1.2 * (math.exp(min(apart, FARTHEST)) - 1.0)
+    assert stated["theta_E"] == stated["x_source"] == pytest.approx(math.hypot(0.01, other))
+    assert stated["n"] == 0.01
+    assert doubted(values, formal, Verdict(1.0, 0.0, (), doubt=doubt)) == formal
 
 
 def test_what_is_refined_is_isothermal():

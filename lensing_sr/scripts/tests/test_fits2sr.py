@@ -12,11 +12,12 @@ import torch
 from astropy.io import fits
 
 from lensing_sr import __version__
+from lensing_sr._network import ChosenNetwork
 from lensing_sr.errors import FitError, InputError
 from lensing_sr.geometry.grid import PixelGrid
 from lensing_sr.instruments import instruments, load_instrument
 from lensing_sr.networks import build_network, file_sha256, save_network
-from lensing_sr.networks.registry import REGISTRY
+from lensing_sr.networks.registry import CHOICES
 from lensing_sr.scripts import fits2sr
 from lensing_sr.tests.fake_result import make_result
 from lensing_sr.validation import WithheldImages
@@ -246,8 +247,10 @@ def test_instruments_are_listed(stub, capsys):
 def test_networks_are_listed(stub, capsys):
     assert fits2sr.main(["--network", "list"]) == 0
     out, err = capsys.readouterr()
-    assert [text.split()[0] for text in out.splitlines()] == list(REGISTRY) and err == ""
+    names = [text.split()[0] for text in out.splitlines()]
+    assert names == list(CHOICES) and err == ""
     assert stub.calls == []
+    assert [ChosenNetwork(name).name for name in names] == names  # each can be chosen
 
 
 def test_a_network_goes_to_the_resolver(tmp_path, monkeypatch, capsys):
