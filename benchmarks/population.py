@@ -13,7 +13,8 @@ silent    how many of the catastrophes carry no flag.
 false     share of the lenses within 20 % that carry a flag.
 PSNR      median in dB on the pixels of the arcs (true arcs above 5 % of their peak) against the image without noise
           and neighbours; spline: of the cubic spline through the image.
-no worse  share of the lenses whose chi-square of network + fit is within 1 % of that of grid + fit, or below.
+no worse  share of the lenses whose chi-square of network + fit is within 1 % of that of grid + fit, or below; over all
+          pixels without neighbours' light, whatever either fit masked (arcs that it took for neighbours, say).
 
 All of it once more for the lenses with theta_E of at least twice the PSF's FWHM.  Coverage: share of the lenses whose
 truth is within one and two of the stated errors (half-light radii only of Sersic profiles), and of the arcs' pixels
@@ -139,7 +140,7 @@ def accuracy(rows):
 
 def no_worse(rows):
     """Share of the lenses for which the fit started by the network is as good as the other; nan without both."""
-    chi2 = {(row["instrument"], row["stratum"], row["source"], row["number"], row["method"]): row["chi2"]
+    chi2 = {(row["instrument"], row["stratum"], row["source"], row["number"], row["method"]): row["chi2_lone"]
             for row in rows}  # fmt: skip
     pairs = [(chi2[(*key, "auto")], value) for (*key, name), value in chi2.items()
              if name == "fit" and (*key, "auto") in chi2]  # fmt: skip

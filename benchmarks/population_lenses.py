@@ -20,11 +20,13 @@ PARAMETERS = ("theta_E", "e1", "e2", "gamma1", "gamma2", "x_source", "y_source",
 NUMBERS = ("gamma", "arc_sn", "correlation", "psf_fwhm", "offset", "is_lens")
 #: Share of the peak of the true arcs above which a pixel is scored.
 BRIGHT = 0.05
+#: Light of neighbours, in sigma, that leaves a pixel to lens and source.
+ALONE = 0.1
 #: Images drawn at once, which bounds the memory.
 CHUNK = 32
 
 _IMAGES = ("LR", "noise", "psf", "kind")
-_TRUTH = ("HR_model", "neighbours_HR", "arcs_HR")
+_TRUTH = ("HR_model", "neighbours_HR", "arcs_HR", "neighbours_LR")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,6 +41,8 @@ class PopulationLens:
         What the observer has, its PSF as it was given to him.
     truth, arcs : numpy.ndarray or None
         Fine image without noise and neighbours, and the arcs in it.
+    lone : numpy.ndarray or None
+        Pixels of the image that neighbours brighten by less than `ALONE` sigma.
     values : dict of str to float
         Numbers of the simulation.
     kind : str
@@ -49,6 +53,7 @@ class PopulationLens:
     image: object
     truth: np.ndarray | None
     arcs: np.ndarray | None
+    lone: np.ndarray | None
     values: dict
     kind: str
 
@@ -85,12 +90,12 @@ def draw_lenses(population, count, seed, first=0, *, with_truth=True):
                 psf_oversampling=population.scale, pixel_scale=pixel, unit=population.units["LR"],
                 name=f"{population.instrument.name} {start + i}",
             )  # fmt: skip
-            truth = arcs = None
+            truth = arcs = lone = None
             if with_truth:
-                whole, others, arcs = (drawn[key][i].double().numpy() for key in _TRUTH)
-                truth = whole - others
+                whole, others, arcs, near = (drawn[key][i].double().numpy() for key in _TRUTH)
+                truth, lone = whole - others, near < ALONE * image.noise
             values = {key: float(drawn[key][i]) for key in numbers}
-            yield PopulationLens(start + i, image, truth, arcs, values, str(drawn["kind"][i]))
+            yield PopulationLens(start + i, image, truth, arcs, lone, values, str(drawn["kind"][i]))
 
 
 def resolved(resolver, lenses):
@@ -146,7 +151,7 @@ def row_of(lens, result, sersic):
     spline = upsample(lens.image.data, 2, "cubic_spline")
     row |= {"spline_psnr": float(psnr(spline, lens.truth, mask=arcs)), "pixels": int(arcs.sum())}
     if isinstance(result, LensingSRError):
-        scores = ("chi2", "arc_chi2", "consistency", "evidence", "doubt", "within_1", "within_2", "psnr", "seconds")
+        scores = ("chi2", "chi2_lone", "arc_chi2", "consistency", "evidence", "doubt", "within_1", "within_2", "psnr", "seconds")
         return row | dict.fromkeys((*found, *scores), np.nan) | {"flags": f"failed: {result}"}
     parameters = result.parameters
     for name in PARAMETERS:
@@ -157,6 +162,7 @@ def row_of(lens, result, sersic):
     quality = result.quality
     return row | {
         "chi2": float(quality.chi2),
+        "chi2_lone": float(np.mean(np.square(result.residual.data / lens.image.noise)[lens.lone])),
         "arc_chi2": float(result.meta["grounds"].get("arc_chi2", np.nan)),
         "consistency": float(quality.consistency),
         "evidence": float(quality.lens_evidence),
