@@ -91,17 +91,11 @@ def better_readings(images, prepared, quality, explain, *, batch, device, dtype=
     chosen = [None] * len(images)
     for i, some in enumerate(better):
         if some:
-            one = _best(some)
+            # least doubt; where no network tells of any, most evidence
+            _, one = min(some, key=lambda pair: (0.0 if math.isnan(pair[0].doubt) else pair[0].doubt, -pair[0].evidence))
             chosen[i] = cut_out(images[i], one)
             chosen[i].notes.append(_told(prepared[i].reading, one.reading))
     return chosen
-
-
-def _best(some):
-    """The reading that leaves the least doubt; of those that leave hardly more, the one with the most evidence."""
-    least = min(verdict.doubt for verdict, _ in some)
-    able = [(verdict, one) for verdict, one in some if not verdict.doubt * CLEARER > least]
-    return max(able, key=lambda pair: pair[0].evidence)[1]
 
 
 def _told(first, other):

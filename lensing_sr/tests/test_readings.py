@@ -141,17 +141,13 @@ class TestBetterReadings:
         (found,) = self.choose(*first, lambda _: (-20.0, ("poor fit",), after), doubt=before)
         assert (found is not None) == (after < 0.5 * before)
 
-    def test_the_least_doubtful_is_chosen_and_of_two_alike_the_one_with_evidence(self, first):
+    def test_the_least_doubtful_is_chosen(self, first):
         image, before = first
         readings = [part.reading for part in read_again(image, before)]
         for best in readings:
             own = best.kept, best.centre
             (found,) = self.choose(
                 image, before, lambda r: (0.0, (), 0.1) if (r.kept, r.centre) == own else (1e3, (), 0.21), doubt=0.9
-            )
-            assert (found.reading.kept, found.reading.centre) == own
-            (found,) = self.choose(
-                image, before, lambda r: (9.0, (), 0.1) if (r.kept, r.centre) == own else (0.0, (), 0.09), doubt=0.9
             )
             assert (found.reading.kept, found.reading.centre) == own
 
