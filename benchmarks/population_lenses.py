@@ -151,7 +151,8 @@ def row_of(lens, result, sersic):
     spline = upsample(lens.image.data, 2, "cubic_spline")
     row |= {"spline_psnr": float(psnr(spline, lens.truth, mask=arcs)), "pixels": int(arcs.sum())}
     if isinstance(result, LensingSRError):
-        scores = ("chi2", "chi2_lone", "arc_chi2", "consistency", "evidence", "doubt", "within_1", "within_2", "psnr", "seconds")
+        scores = ("chi2", "chi2_lone", "arc_chi2", "consistency", "evidence", "doubt")
+        scores += ("within_1", "within_2", "psnr", "seconds")
         return row | dict.fromkeys((*found, *scores), np.nan) | {"flags": f"failed: {result}"}
     parameters = result.parameters
     for name in PARAMETERS:

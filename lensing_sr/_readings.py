@@ -92,10 +92,15 @@ def better_readings(images, prepared, quality, explain, *, batch, device, dtype=
     for i, some in enumerate(better):
         if some:
             # least doubt; where no network tells of any, most evidence
-            _, one = min(some, key=lambda pair: (0.0 if math.isnan(pair[0].doubt) else pair[0].doubt, -pair[0].evidence))
+            _, one = min(some, key=_merit)
             chosen[i] = cut_out(images[i], one)
             chosen[i].notes.append(_told(prepared[i].reading, one.reading))
     return chosen
+
+
+def _merit(pair):
+    verdict, _ = pair
+    return 0.0 if math.isnan(verdict.doubt) else verdict.doubt, -verdict.evidence
 
 
 def _told(first, other):
