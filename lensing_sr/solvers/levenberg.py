@@ -18,8 +18,6 @@ DAMPING_RANGE = (1e-7, 1e7)
 EASE, HARDEN = 0.2, 5.0
 #: Damping below which a step is as good as that of Gauss and Newton.
 NEARLY_FREE = 0.05
-#: Share of the tolerance that such a step must promise to gain for it to be tried.
-WORTHWHILE = 0.1
 
 
 class Minimum(NamedTuple):
@@ -66,8 +64,7 @@ def levenberg_marquardt(evaluate, start, lower, upper, *, iterations=30, toleran
         Steps at most.
     tolerance : float
         Converged once an accepted, hardly damped step lowers the cost by less than this (in units of chi-square) plus a
-        millionth of the cost, once the next such step promises less than a tenth of that, or once no step is accepted
-        however short.
+        millionth of the cost, or once no step is accepted however short.
 
     damping : float
         Relative damping of the first step.  From a poor start a bold step may end in any valley: 1 is careful.
@@ -97,14 +94,6 @@ def levenberg_marquardt(evaluate, start, lower, upper, *, iterations=30, toleran
     evaluations = 1
     for _ in range(iterations):
         trial = _step(p, gradient, curvature, damping[index], lower[index], upper[index])
-        promise = _promise(trial - p, gradient, curvature)
-        worth = (promise > WORTHWHILE * (tolerance + 1e-6 * cost)) | (damping[index] > NEARLY_FREE)
-        if not bool(worth.all()):
-            converged[index] = ~worth
-            if not bool(worth.any()):
-                break
-            state = index, p, trial, promise, cost, gradient, curvature
-            index, p, trial, promise, cost, gradient, curvature = (t[worth] for t in state)
         new_cost, new_gradient, new_curvature = evaluate(trial, index)
         evaluations += 1
         gain = cost - new_cost
@@ -124,12 +113,6 @@ def levenberg_marquardt(evaluate, start, lower, upper, *, iterations=30, toleran
             break
         index, p, cost, gradient, curvature = (t[still] for t in (index, p, cost, gradient, curvature))
     return Minimum(*best, converged, evaluations)
-
-
-def _promise(step, gradient, curvature):
-    """By how much a step lowers the cost, to second order, ``(batch,)``; inf of what is not finite."""
-    change = (step * (2.0 * gradient + (curvature @ step[:, :, None])[:, :, 0])).sum(dim=1)
-    return torch.where(change.isfinite(), -change, torch.full_like(change, torch.inf))
 
 
 def _step(p, gradient, curvature, damping, lower, upper):
