@@ -37,7 +37,7 @@ REGISTRY = {
     ),
     "lens-finder": RegisteredWeights(
         "lens-finder.safetensors",
-        "cce02ddd0feced1c08967912981773d4334e5be28a0e679df67a2ec8d7919b44",
+        "d78b9567674d2e801badd994445300015f2ee11a231224556be999dc333213e2",
         "lens-finder.toml",
     ),
     "residual-cnn-model1": RegisteredWeights(
