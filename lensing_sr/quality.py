@@ -17,7 +17,8 @@ WEAK_EVIDENCE = 10.0
 #: Probability below which it is more likely none, and of an Einstein radius off by 20 % above which a lens is doubtful.
 UNLIKELY, DOUBTFUL = 0.3, 0.2
 #: How ln of the odds of a lens, and of an Einstein radius off by 20 %, follow from what is known of a fit
-#: (``python -m benchmarks.calibration``: 360 images, and 216 lenses more of ``--negatives 0 --seed 1 --count 12``).
+#: (``python -m benchmarks.calibration``: 360 images; for the latter 216 lenses more of ``--negatives 0 --seed 1 --count
+#: 12``, both as an earlier finder and the first readings had them).
 ODDS = {"offset": -0.22, "seen": 2.30, "evidence": 0.45, "arc_chi2": -0.62}
 DOUBT = {
     "offset": -2.35, "seen": -0.56, "evidence": -0.61, "apart": 1.55, "unlikely": -1.72, "others": 0.45, "shear": 0.27,
