@@ -40,7 +40,7 @@ def populations(options):
     """(instrument, preset, lumpiness) and the population of each cell."""
     from lensing_sr.simulation import LensPopulation
 
-    for preset, lumpiness in (("broad", 0.0), ("broad", 1.0), ("bright", 1.0), ("group", 1.0)):
+    for preset, lumpiness in (("broad", 0.0), ("broad", 1.0), ("bright", 1.0)):
         for instrument in options.instruments:
             given = {"lumpiness": lumpiness, "negatives": options.negatives, "arc_sn": ARC_SN, "preset": preset}
             yield (instrument, preset, lumpiness), LensPopulation(instrument, **given)
