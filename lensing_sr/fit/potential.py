@@ -5,6 +5,7 @@ import torch
 
 from lensing_sr.fit.source_inversion import reduced
 from lensing_sr.lensing.potential_grid import PotentialGrid
+from lensing_sr.solvers.linear import products
 
 __all__ = ["choose_potential"]
 
@@ -45,7 +46,7 @@ def choose_potential(problem, inversion, offset, precision):
     slope = torch.cat([residual.new_zeros(len(across)), others @ residual - precision @ offset])
     gram, pull = reduced(
         inversion.joint(others, precision), slope, torch.cat([across[:, count:], others @ rows.T]),
-        rows @ rows.T, rows @ residual,
+        products(rows), rows @ residual,
     )  # fmt: skip
     best = None
     one = potential.precision(1.0, device=offset.device)

@@ -11,16 +11,16 @@ correlated as it is measured.  A step must also predict pixels better than befor
 the model is wrong the evidence only says what fits best, and what is delivered lies between the pixels.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
-from lensing_sr.fit.joint import Problem
+from lensing_sr.fit.joint import CHUNK, Problem
 from lensing_sr.fit.perturbers import find_perturbers, restrained, strength_precision
 from lensing_sr.fit.potential import choose_potential
 from lensing_sr.fit.source_inversion import Inversion, SourcePrior, choose_prior, invert, source_region
 from lensing_sr.forward.scene import Scene
-from lensing_sr.solvers.linear import RIDGE, scaled_cholesky, solve_spd
+from lensing_sr.solvers.linear import RIDGE, products, scaled_cholesky, solve_spd
 
 __all__ = ["Refinement", "Settings", "refine"]
 
@@ -86,6 +86,7 @@ class Refinement:
         The image.
     leverage : torch.Tensor or None
         How much each pixel decides its own model value, ``(rows, columns)``, 0 where masked; None if nothing was kept.
+        Of the source on the nodes that it had while the rays moved.
     """
 
     scene: Scene
@@ -161,7 +162,7 @@ def refine(problem, minima, priors, pixel, kernel_pixel, settings=Settings(), ps
             break
         name = max(worthy, key=lambda name: offers[name][1] * (LUMPY if name == "pixel source" else 1.0))
         offer, gain = offers.pop(name)
-        before, missed = model.state, model.left_out
+        missed, before = model.left_out, model.state  # in this order: the state holds what was weighed
         steps[name][1](offer)
         if model.left_out < missed:
             offers.clear()  # they were made for another model
@@ -172,11 +173,12 @@ def refine(problem, minima, priors, pixel, kernel_pixel, settings=Settings(), ps
         else:
             model.state = before
             refused.add(name)
+    # finer nodes say no more of what the data decide, and take long to weigh
+    leverage = problem.spread(model.leverage) if kept else None
     model.finish(max(SPACING * kernel_pixel, SPACING_PSF * psf_fwhm))
     return Refinement(
-        model.inversion.scene, model.prior, model.inversion, model.precision, problem,
-        problem.spread(model.leverage) if kept else None, gains, tuple(kept),
-    )  # fmt: skip
+        model.inversion.scene, model.prior, model.inversion, model.precision, problem, leverage, gains, tuple(kept)
+    )
 
 
 class _Model:
@@ -224,11 +226,11 @@ class _Model:
     @property
     def state(self):
         """All that an added step changes."""
-        return self.prior, self.wide, self.inversion
+        return self.prior, self.wide, self.inversion, self._weighed
 
     @state.setter
     def state(self, state):
-        self.prior, self.wide, self.inversion = state
+        self.prior, self.wide, self.inversion, self._weighed = state
 
     @property
     def leverage(self):
@@ -250,13 +252,15 @@ class _Model:
         factor, scale = scaled_cholesky(normal)
         few = torch.cat([inversion.system.linear[inversion.inside[~nodes]], derivatives])
         many = int(nodes.sum())
-        own = torch.linalg.solve_triangular(factor[many:, many:], few * scale[many:, None], upper=False)
-        leverage = own.square().sum(dim=0)
+        few *= scale[many:, None]
+        leverage = torch.linalg.solve_triangular(factor[many:, many:], few, upper=False).square_().sum(dim=0)
         if many:
-            system, lit = inversion.system, inversion.system.lit
-            rows = torch.cat([system.response[inversion.inside[nodes] - count], few[:, lit].to(single)])
-            rows = torch.linalg.solve_triangular(factor.to(single), rows * scale[:, None].to(single), upper=False)
-            leverage[lit] = rows.square().sum(dim=0).double()
+            response, lit = inversion.system.response, inversion.system.lit
+            nodes, factor, scale = inversion.inside[nodes] - count, factor.to(single), scale[:many, None].to(single)
+            for part in torch.arange(len(lit), device=lit.device).split(max(1, CHUNK // len(normal))):
+                rows = torch.cat([response[:, part[0] : part[-1] + 1][nodes] * scale, few[:, lit[part]].to(single)])
+                rows = torch.linalg.solve_triangular(factor, rows, upper=False)
+                leverage[lit[part]] = rows.square_().sum(dim=0).double()
         return leverage
 
     @property
@@ -298,7 +302,9 @@ class _Model:
         """Let the potential be corrected."""
         potential, self.wide = offer
         zero = self.mean.new_zeros(potential.size, potential.size)
-        self.descend(self.inversion.scene.with_changes(potential=potential, q=zero))
+        # nothing is bent yet: the source is the same
+        begun = replace(self.inversion, scene=self.inversion.scene.with_changes(potential=potential, q=zero))
+        self.descend(begun.scene, begun)
 
     def offer_perturbers(self):
         """The model with the point masses that the data ask for, and what they gain."""
@@ -324,16 +330,16 @@ class _Model:
             self.prior = self.prior.on(self.prior.grid.with_size(size), self._expected)
             self.inversion = invert(self.problem, self.inversion.scene, self.prior)
 
-    def descend(self, scene):
-        """Gauss-Newton steps in all parameters of a scene, the linear unknowns solved inside."""
-        self.inversion = invert(self.problem, scene, self.prior, nonnegative=False)
+    def descend(self, scene, solved=None):
+        """Gauss-Newton steps in all parameters of a scene, the linear unknowns (``solved`` if known) solved inside."""
+        self.inversion = solved or invert(self.problem, scene, self.prior, nonnegative=False)
         cost, damping, precision = self.cost(self.inversion), 1e-2, self.precision
         for _ in range(STEPS):
             best = self.inversion
             derivatives = self.problem.derivatives(best.scene)
             cross = best.across(derivatives)
             gram = best.gram + RIDGE * torch.diag(best.gram.diagonal())
-            curvature = derivatives @ derivatives.T - cross.T @ solve_spd(gram[None], cross[None])[0] + precision
+            curvature = products(derivatives) - cross.T @ solve_spd(gram[None], cross[None])[0] + precision
             slope = derivatives @ best.residual - precision @ self.offset(best.scene)
             for _ in range(TRIES):
                 damped = curvature + damping * torch.diag(curvature.diagonal())

@@ -20,7 +20,7 @@ import torch
 from lensing_sr.fit.regularisation import correlation, envelope
 from lensing_sr.forward.model import source_light
 from lensing_sr.light.source_grid import SourceGrid
-from lensing_sr.solvers.linear import RIDGE, scaled_cholesky, solve_spd
+from lensing_sr.solvers.linear import RIDGE, products, scaled_cholesky, solve_spd
 
 __all__ = ["Inversion", "SourcePrior", "System", "choose_prior", "invert", "reduced", "source_region"]
 
@@ -126,7 +126,7 @@ class Inversion:
         """Normal matrix of those unknowns and of others whose rows and prior precision are given."""
         across = self.across(rows)
         return torch.cat(
-            [torch.cat([self.gram, across], dim=1), torch.cat([across.T, rows @ rows.T + precision], dim=1)]
+            [torch.cat([self.gram, across], dim=1), torch.cat([across.T, products(rows) + precision], dim=1)]
         )
 
 
@@ -150,16 +150,16 @@ class System:
         self.linear, self.response = problem.linear(scene), None
         size = len(self.linear)
         if prior is None:
-            self.gram = self.linear @ self.linear.T
+            self.gram = products(self.linear)
             return
         self.response, self.lit = response, _ = problem.response(scene, prior.grid)
         profile = sersic_at_nodes(scene, prior.grid)
         self.linear[0, self.lit] -= (profile.to(response) @ self.response).double()
         precision = prior.precision
         gram = torch.empty((size + len(response),) * 2, dtype=torch.float64, device=response.device)
-        gram[:size, :size] = self.linear @ self.linear.T
+        gram[:size, :size] = products(self.linear)
         gram[size:, :size] = self._times_lit(self.linear)
-        gram[size:, size:] = (self.response @ self.response.T).double() + precision
+        gram[size:, size:] = products(self.response).double() + precision
         pull = precision @ profile
         gram[0, 0] += profile @ pull
         gram[size:, 0] -= pull
@@ -174,8 +174,8 @@ class System:
 
     def times(self, rows):
         """Products of all rows with others ``(m, pixels)``: ``(L + M, m)``."""
-        products = self.linear @ rows.T
-        return products if self.response is None else torch.cat([products, self._times_lit(rows)])
+        few = self.linear @ rows.T
+        return few if self.response is None else torch.cat([few, self._times_lit(rows)])
 
     def image(self, solution):
         """Weighted image of a solution, ``(pixels,)``."""
@@ -338,8 +338,8 @@ def choose_prior(problem, scene, precision, offset, grid, *, kind="matern"):
     offset = torch.cat([offset, offset.new_zeros(int(on.sum()))])
     double = response.double()
     gram, pull = reduced(
-        others @ others.T + held, others @ residual - held @ offset, others[:, lit] @ double.T,
-        (response @ response.T).double(), double @ residual[lit],
+        products(others) + held, others @ residual - held @ offset, others[:, lit] @ double.T,
+        products(response).double(), double @ residual[lit],
     )  # fmt: skip
     scatter = _scatter(scene, grid)
     best = None

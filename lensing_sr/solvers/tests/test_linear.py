@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from scipy.optimize import lsq_linear, nnls
 
 from lensing_sr.solvers.linear import (
+    BLOCK,
     RIDGE,
     nonnegative_least_squares,
+    products,
     scaled_cholesky,
     solve_spd,
     weighted_amplitudes,
@@ -127,3 +129,10 @@ def test_pixels_without_weight_do_not_count():
     expected = weighted_amplitudes(matrix.mT.reshape(1, 3, 4, 6), data, weight)
     data[0, 0] = 1e6
     assert torch.equal(weighted_amplitudes(matrix.mT.reshape(1, 3, 4, 6), data, weight), expected)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 3 * BLOCK))
+def test_products_are_all_of_them(seed, count):
+    rows = torch.as_tensor(np.random.default_rng(seed).normal(size=(count, 7)))
+    torch.testing.assert_close(products(rows), rows @ rows.T)
