@@ -77,6 +77,8 @@ KEYWORDS = {
     "validation_interpolation": ("VALINTER", "the same of the best interpolation"),
     "validation_best": ("VALBEST", "best interpolation"),
     "validation_floor": ("VALFLOOR", "estimate of the lowest possible VALCHI2"),
+    "validation_chi2_unshared": ("VALUCHI2", "VALCHI2 without noise that images share"),
+    "validation_interpolation_unshared": ("VALUINTR", "least of interpolations without that noise"),
     "validation_scale": ("VALSCALE", "binning that withheld the pixels"),
     "validation_pixels": ("VALPIX", "withheld pixels that were scored"),
 }

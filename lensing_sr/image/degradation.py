@@ -1,7 +1,10 @@
 # Licensed under a 3-clause BSD style license - see licenses/LICENSE.rst
 """An image as a coarser detector would have taken it: binned, noise added, the same optics."""
 
+from typing import NamedTuple
+
 import numpy as np
+from scipy import ndimage
 
 from lensing_sr.errors import InputError
 from lensing_sr.geometry.wcs import bin_wcs
@@ -10,7 +13,7 @@ from lensing_sr.image.lens_image import LensImage
 from lensing_sr.image.prepare import prepare
 from lensing_sr.image.psf import PSF
 
-__all__ = ["degrade"]
+__all__ = ["degrade", "unshared"]
 
 
 def degrade(image, scale, *, seed=0, prepared=None):
@@ -60,18 +63,13 @@ def degrade(image, scale, *, seed=0, prepared=None):
     """
     scale = _checked(scale, image.shape)
     prepared = prepare(image) if prepared is None else prepared
-    data, noise = _blocks(image.data, scale), _blocks(prepared.full_noise, scale)
-    good = ~_blocks(image.mask, scale) & np.isfinite(data) & np.isfinite(noise)
-    masked = ~good.all(axis=-1)
-    data, noise = np.where(good, data, 0.0), np.where(good, noise, 1.0)
-    variance = scale**2 * (noise**2).sum(axis=-1)
-    shared = np.einsum("...i,ij,...j->...", noise, _correlations(scale, prepared.correlation), noise)
-    added = np.sqrt(np.maximum(variance - shared, 0.0))
-    coarse = data.sum(axis=-1) + added * np.random.default_rng(seed).standard_normal(masked.shape)
-    coarse[masked] = np.nan
+    noise = _Noise.drawn(image, scale, seed, prepared)
+    data = np.nan_to_num(_blocks(image.data, scale), posinf=0.0, neginf=0.0).sum(axis=-1)
+    coarse = np.where(noise.masked, np.nan, data + noise.added)
+    variance = noise.shared + noise.new
     per_area = scale**2 if image.per_area else 1
     grid = image.grid
-    sampling = {"wcs": bin_wcs(grid.wcs, scale, masked.shape)}
+    sampling = {"wcs": bin_wcs(grid.wcs, scale, coarse.shape)}
     if grid.wcs is None:
         sampling = {"pixel_scale": scale * np.diag(grid.matrix)}
     degraded = LensImage(
@@ -80,6 +78,83 @@ def degrade(image, scale, *, seed=0, prepared=None):
     )  # fmt: skip
     degraded.notes.append(f"binned by {scale}, noise added to {scale**2} times that of a native pixel")
     return degraded
+
+
+def unshared(image, scale, *, seed=0, prepared=None):
+    r"""An image without the noise that its degraded version shares with it.
+
+    With native noise n of covariance :math:`\Sigma`, B the sums over blocks and e the noise that `degrade` added, of
+    covariance V, the noise of
+
+    .. math:: d' = d - \Sigma B^T V^{-1} e
+
+    does not correlate with that of the coarse image, :math:`B n + e`: what is Gaussian is then independent.  Whoever
+    copies the coarse image's noise gains nothing against d'.  Its own variance is larger by
+    :math:`\Sigma B^T V^{-1} B \Sigma`, a twelfth of white noise at a scale of 2.
+
+    Parameters
+    ----------
+    image, scale, seed, prepared
+        As `degrade` was given them.
+
+    Returns
+    -------
+    data, sigma : numpy.ndarray
+        d' and the sigma of its noise on the native pixels inside coarse ones, ``(ny, nx)``, unit of the image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lensing_sr.image.degradation import degrade, unshared
+    >>> from lensing_sr.image.lens_image import LensImage
+    >>> noise = np.random.default_rng(1).normal(size=(200, 200))
+    >>> image = LensImage(noise, noise=1.0, pixel_scale=0.05, unit="electron/s")
+    >>> copied = degrade(image, 2).data.repeat(2, axis=0).repeat(2, axis=1) / 4
+    >>> bool(np.mean(noise * copied) > 0.2), bool(abs(np.mean(unshared(image, 2)[0] * copied)) < 0.03)
+    (True, True)
+    """
+    scale = _checked(scale, image.shape)
+    prepared = prepare(image) if prepared is None else prepared
+    noise = _Noise.drawn(image, scale, seed, prepared)
+    ny, nx = (n * scale for n in noise.masked.shape)
+    data, sigma = image.data[:ny, :nx], prepared.full_noise[:ny, :nx]
+
+    def spread(blocks):
+        return blocks.repeat(scale, axis=0).repeat(scale, axis=1)
+
+    known = spread((noise.new > 0) & ~noise.masked)
+    new = np.where(known, spread(noise.new), 1.0)
+    own = np.where(known, sigma, 0.0)
+    reach = np.arange(-scale, scale + 1)
+    alike = np.clip(prepared.correlation, 0.0, 1.0) ** (reach[:, None] ** 2 + reach**2.0)
+
+    def gathered(array):
+        return ndimage.convolve(array, alike, mode="constant")
+
+    row, column = (index // scale % 3 for index in np.indices((ny, nx)))
+    # a pixel sees one block of each of these nine kinds
+    kinds = ((row == i) & (column == j) for i in range(3) for j in range(3))
+    more = sum(gathered(np.where(kind, own / np.sqrt(new), 0.0)) ** 2 for kind in kinds)
+    taken = np.where(known, own * gathered(own * spread(noise.added) / new), 0.0)
+    return data - taken, sigma * np.sqrt(1.0 + np.where(known, more, 0.0))
+
+
+class _Noise(NamedTuple):
+    """Noise of the coarse pixels: variance that comes from the native ones, variance of what is added, that itself."""
+
+    masked: np.ndarray
+    shared: np.ndarray
+    new: np.ndarray
+    added: np.ndarray
+
+    @classmethod
+    def drawn(cls, image, scale, seed, prepared):
+        data, noise = _blocks(image.data, scale), _blocks(prepared.full_noise, scale)
+        good = ~_blocks(image.mask, scale) & np.isfinite(data) & np.isfinite(noise)
+        masked, noise = ~good.all(axis=-1), np.where(good, noise, 1.0)
+        shared = np.einsum("...i,ij,...j->...", noise, _correlations(scale, prepared.correlation), noise)
+        new = np.maximum(scale**2 * (noise**2).sum(axis=-1) - shared, 0.0)
+        return cls(masked, shared, new, np.sqrt(new) * np.random.default_rng(seed).standard_normal(masked.shape))
 
 
 def _checked(scale, shape):

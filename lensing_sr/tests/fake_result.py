@@ -130,5 +130,8 @@ def make_result(*, wcs=True, scale=2, flags=(), meta=None):
             "name": "example",
             **(meta or {}),
         },
-        validation=Validation(2, 640, 0.99, {"bilinear": 1.32, "bicubic": 1.41}, floor=0.97),
+        validation=Validation(
+            2, 640, 0.99, {"bilinear": 1.32, "bicubic": 1.41}, floor=0.97, chi2_unshared=1.06,
+            interpolation_unshared=1.59,
+        ),
     )

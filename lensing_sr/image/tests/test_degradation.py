@@ -11,6 +11,7 @@ from astropy.wcs import WCS
 
 from lensing_sr.errors import InputError
 from lensing_sr.image import LensImage, degrade
+from lensing_sr.image.degradation import unshared
 from lensing_sr.image.noise import noise_correlation, noise_scale
 from lensing_sr.simulation.detector import REACH, correlated, correlation_taps
 
@@ -45,6 +46,28 @@ def test_little_noise_is_shared_with_the_native_pixels(correlation):
     expected = (1 + 2 * correlation + correlation**2) / scale**2
     assert share == pytest.approx(expected, abs=0.05)
     assert abs(noise_correlation(coarse.data, coarse.noise, blank=np.ones(coarse.shape, bool))) < 0.12
+
+
+@pytest.mark.parametrize("scale", [2, 3])
+@pytest.mark.parametrize("correlation", [0.0, 0.3])
+def test_what_is_unshared_does_not_correlate_with_the_coarse_noise(scale, correlation):
+    """Whatever place it has in its coarse pixel, and whatever sigma; and its scatter is as stated."""
+    rng = np.random.default_rng(5)
+    sigma = np.repeat(rng.uniform(0.8, 1.2, (SIDE // 24, SIDE // 24)), 24, axis=0).repeat(24, axis=1)
+    image = image_of(sigma * noise_field(6, correlation), noise=sigma)
+    coarse = degrade(image, scale, seed=3).data.repeat(scale, axis=0).repeat(scale, axis=1) / scale**2
+    data, stated = unshared(image, scale, seed=3)
+    assert np.std(data / stated) == pytest.approx(1.0, abs=0.03)
+    limit = 4.5 / np.sqrt(data.size / scale**2)
+    for i in range(scale):
+        for j in range(scale):
+            apart, native = data[i::scale, j::scale], image.data[: len(data), : len(data)][i::scale, j::scale]
+            for shift in (0, 1):  # its own coarse pixel, and the next one
+                near = np.roll(coarse, shift * scale, axis=1)[i::scale, j::scale]
+                assert abs(np.mean(apart * near)) < limit
+            assert np.mean(native * coarse[i::scale, j::scale]) > 0.5 / scale**2
+    other = unshared(image, scale, seed=4)[0]
+    assert np.mean(other * coarse) > 0.05  # noise of another seed does not help
 
 
 def test_the_noise_scale_of_the_map_is_taken_into_account():

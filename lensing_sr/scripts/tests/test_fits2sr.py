@@ -341,13 +341,15 @@ def _drawn(validation):
 
 
 def test_validation_is_said_and_written(stub, tmp_path, capsys):
-    stub.validation = replace(stub.result.validation, chi2=0.66)
+    stub.validation = replace(stub.result.validation, chi2=0.66, chi2_unshared=0.53, interpolation_unshared=1.06)
     assert fits2sr.main(["lens.fits", "--noise-rms", "0.1", "--validate"]) == 0
     assert stub.calls[0] == stub.calls[1]
     last = capsys.readouterr().err.splitlines()[-1]
     assert last == f"lens.fits: {stub.validation.verdict}"
-    assert last.startswith("lens.fits: closer to 640 withheld pixels") and last.endswith("ratio 0.50")
-    assert fits.getheader("lens_sr.fits")["VALRATIO"] == pytest.approx(0.5)
+    assert last.startswith("lens.fits: closer to 640 withheld pixels")
+    assert last.endswith("ratio 0.50 (shared noise: 0.50)")
+    header = fits.getheader("lens_sr.fits")
+    assert (header["VALRATIO"], header["VALUCHI2"], header["VALUINTR"]) == pytest.approx((0.5, 0.53, 1.06))
     assert fits2sr.main(["lens.fits", "--validate", "-q", "--overwrite"]) == 0
     assert capsys.readouterr().err == ""
 
