@@ -6,8 +6,8 @@ neighbours, in strata of the arcs' signal-to-noise ratio, seen by some telescope
 ``source="auto"`` and beside it ``source="sersic"`` and the image itself traced back by the true deflection (*delensed*,
 the coarse image by cubic spline, where there is no lens light):
 
-corr      correlation with the true source, without noise, after the rigid shift (<= 0.05 arcsec) that suits it best;
-          raw without it, free with a stretch too (`benchmarks.source_scores`).
+corr      correlation with the true source, without noise, after the rigid shift that suits it best; raw without it,
+          near with one of 0.05 arcsec at most, free with a stretch too (`benchmarks.source_scores`).
 size      half-light radius over the true one, both measured on the same pixels.
 theta_E   relative error.
 cover     share of the fine pixels of the arcs (true arcs above 5 % of their peak) where the delivered image is within
@@ -45,6 +45,7 @@ BRIGHT = 0.05
 COLUMNS = {
     "corr": ("corr", "7.3f"),
     "raw": ("raw", "7.3f"),
+    "near": ("near", "7.3f"),
     "free": ("free", "7.3f"),
     "size": ("size", "6.2f"),
     "flux": ("flux", "6.2f"),
@@ -83,6 +84,7 @@ def score_result(result, lens, truth):
         "source": str(result.meta.get("source") or "sersic"),
         "corr": scores.shifted,
         "raw": scores.raw,
+        "near": scores.near,
         "free": scores.stretched,
         "size": scores.size,
         "flux": scores.flux,
@@ -114,8 +116,8 @@ def delensed(lens, truth):
     traced = np.asarray(field.delens((seen, fine), plane)) * fine.pixel_area.value / plane.pixel_area.value
     nearest = ndimage.distance_transform_edt(np.isnan(traced), return_distances=False, return_indices=True)
     scores = source_scores(PixelSource(traced[tuple(nearest)], plane), truth)
-    return {"corr": scores.shifted, "raw": scores.raw, "free": scores.stretched, "size": scores.size,
-            "flux": scores.flux}  # fmt: skip
+    return {"corr": scores.shifted, "raw": scores.raw, "near": scores.near, "free": scores.stretched,
+            "size": scores.size, "flux": scores.flux}  # fmt: skip
 
 
 def rows_of(lens, found, place=None):

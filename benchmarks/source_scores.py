@@ -3,16 +3,19 @@
 
 Pixels have sides of 1/8 of the true half-light radius, brightness is averaged over them, and those within two
 half-light radii of the true centre count.  No flux is rescaled: a correlation does not see it, and the share of the
-flux is told apart.  Three correlations, each with more freedom than the one before:
+flux is told apart.  Four correlations, each with more freedom than the one before:
 
 ``raw``
     The source as it is.
+``near``
+    After the rigid shift of at most 0.05 arcsec that suits it best.
 ``shifted``
-    After the rigid shift of at most 0.05 arcsec that suits it best: the origin of the source plane is known no better
-    than the lens and its shear are.  This is the one that counts.
+    After the rigid shift of at most 1 arcsec that suits it best: no image tells where in its plane a source is, for a
+    constant deflection changes nothing that is seen, and the lens's centre, its shear and its slope are known to such a
+    constant only.  This is the one that counts.
 ``stretched``
     After the best shift and the best stretch between 0.7 and 1.4: no image tells a source from a stretched one behind a
-    lens of another slope (the mass-sheet degeneracy), and the fit assumes a slope of 2.  For comparison.
+    lens of another slope either (the mass-sheet degeneracy).  For comparison.
 """
 
 import functools
@@ -30,8 +33,8 @@ __all__ = ["SourceScores", "TrueSource", "clump_contrast", "source_scores"]
 PIXELS, EXTENT, POINTS = 8, 2.0, 3
 #: Half the side of the field in which half-light radii are measured, in half-light radii.
 FIELD = 4.0
-#: Largest shift in arcsec, and range of the stretch.
-LARGEST_SHIFT, STRETCHES = 0.05, (0.7, 1.4)
+#: What is a small shift and the largest one in arcsec, and range of the stretch.
+SMALL_SHIFT, LARGEST_SHIFT, STRETCHES = 0.05, 1.0, (0.7, 1.4)
 
 
 class TrueSource:
@@ -77,6 +80,7 @@ class SourceScores:
     """Scores of a source; shift (x, y) in arcsec, size and flux over the true ones."""
 
     raw: float
+    near: float
     shifted: float
     stretched: float
     shift: tuple
@@ -117,20 +121,25 @@ def source_scores(source, truth):
         values = truth.on_pixels(found, x, y, stretch, points)
         return _correlation(values, truth.values)
 
-    def cost(p):
-        far = max(np.hypot(p[0], p[1]) / LARGEST_SHIFT - 1.0, 0.0)
+    def cost(p, largest=LARGEST_SHIFT):
+        far = max(np.hypot(p[0], p[1]) / largest - 1.0, 0.0)
         stretch = p[2] if len(p) > 2 else 1.0
         beyond = max(STRETCHES[0] - stretch, stretch - STRETCHES[1], 0.0)
         return 10.0 * (far + beyond) - correlation(*p, points=1)
 
-    step = min(0.1 * truth.r_eff, 0.4 * LARGEST_SHIFT)
-    best = functools.partial(_minimised, cost)
-    shift = best([0.0, 0.0], [step, step])
-    stretched = best([*shift, 1.0], [step, step, 0.1])
+    step = min(0.1 * truth.r_eff, 0.4 * SMALL_SHIFT)
+    near = _minimised(functools.partial(cost, largest=SMALL_SHIFT), [0.0, 0.0], [step, step])
+    # where most of it overlaps with the truth, half of a half-light radius apart
+    reach = int(2 * LARGEST_SHIFT / truth.r_eff) + 1
+    places = [(i, j) for i in range(-reach, reach + 1) for j in range(-reach, reach + 1)]
+    begins = near, min((0.5 * truth.r_eff * np.array(place) for place in places), key=cost)
+    shift = max((_minimised(cost, begin, [step, step]) for begin in begins), key=lambda p: correlation(*p))
+    stretched = _minimised(cost, [*shift, 1.0], [step, step, 0.1])
     size, *_ = truth.measured(found)
     return SourceScores(
         raw=correlation(),
-        shifted=max(correlation(), correlation(*shift)),
+        near=max(correlation(), correlation(*near)),
+        shifted=max(correlation(), correlation(*near), correlation(*shift)),
         stretched=max(correlation(*stretched), correlation(*shift)),
         shift=tuple(map(float, shift)),
         stretch=float(stretched[2]),

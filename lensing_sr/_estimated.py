@@ -10,13 +10,12 @@ from lensing_sr.fit.estimate import estimate_lenses
 
 __all__ = ["Estimated"]
 
-#: By what the network's errors are widened or narrowed, and how much of the model's variance remains where the
-#: restoration can tell: calibrated as those of the fit (`lensing_sr._fitted.WIDER`), on the same lenses.
+#: By what the network's errors are widened or narrowed: calibrated as those of the fit (`lensing_sr._fitted.WIDER`), on
+#: the same lenses.
 WIDER = {
     "theta_E": (0.95, 0.0), "e1": (0.8, 0.0), "e2": (0.8, 0.0), "gamma1": (0.9, 0.0), "gamma2": (0.9, 0.0),
     "x_source": (0.93, 0.0), "y_source": (0.93, 0.0), "r_eff": (1.1, 0.0),
 }  # fmt: skip
-LEFT = 0.47
 #: As `lensing_sr.quality.ODDS` and `DOUBT`, without a fit (``python -m benchmarks.calibration``).
 ODDS = {"offset": 0.09, "seen": 2.37, "evidence": 0.26, "arc_chi2": -0.20}
 DOUBT = {
@@ -45,9 +44,8 @@ class Estimated(Fitted):
     _wider, _odds, _doubt, _tolerated = WIDER, ODDS, DOUBT, TOLERATED
 
     def delivered_variance(self, model, restored):
-        """Variance of delivered pixels: where the model may be far off, the restored residual says by how much."""
-        both = model + restored
-        return restored + LEFT * model * restored / torch.where(both > 0, both, torch.ones_like(both))
+        """Variance of delivered pixels: the model may be far off, and the restored residual says by how much."""
+        return restored
 
     def _found(self, observation, *, arc_radius, **optics):  # the network has seen the arcs itself
         fit, self._scatter = estimate_lenses(self._network, observation, **optics)

