@@ -3,8 +3,9 @@
 
 Fresh draws of a population (broad preset: power-law lenses in a shear, PSF 1 to 3 % off, correlated noise) without
 neighbours, in strata of the arcs' signal-to-noise ratio, seen by some telescopes.  Of every lens, with
-``source="auto"`` and beside it ``source="sersic"`` and the image itself traced back by the true deflection (*delensed*,
-the coarse image by cubic spline, where there is no lens light):
+``source="auto"`` and beside it ``source="sersic"``; where there is no lens light also of the image itself, traced back
+by the true deflection (*delensed*, the coarse image by cubic spline), and of the source that the inversion finds behind
+the true lens (*true lens*, `benchmarks.true_lens`: what the image leaves to be found):
 
 corr      correlation with the true source, without noise, after the rigid shift that suits it best; raw without it,
           near with one of 0.05 arcsec at most, free with a stretch too (`benchmarks.source_scores`).
@@ -72,6 +73,12 @@ def resolvers(options):
     return {name: LensingSuperResolver(scale=2, lens_light=lens_light, source=name) for name in options.sources}
 
 
+def of_source(scores):
+    """What is kept of `benchmarks.source_scores.SourceScores`, by column."""
+    return {"corr": scores.shifted, "raw": scores.raw, "near": scores.near, "free": scores.stretched,
+            "size": scores.size, "flux": scores.flux}  # fmt: skip
+
+
 def score_result(result, lens, truth):
     """Scores of one result, by column."""
     from benchmarks.source_scores import source_scores
@@ -80,14 +87,8 @@ def score_result(result, lens, truth):
     scores = source_scores(result.source, truth)
     arcs = arc_mask(lens.arcs, BRIGHT)
     off = np.abs(result.image.data - lens.truth) < result.image.uncertainty.array
-    return {
+    return of_source(scores) | {
         "source": str(result.meta.get("source") or "sersic"),
-        "corr": scores.shifted,
-        "raw": scores.raw,
-        "near": scores.near,
-        "free": scores.stretched,
-        "size": scores.size,
-        "flux": scores.flux,
         "shift": scores.shift,
         "theta_E_error": float(result.parameters.loc["theta_E"]["value"]) / lens.values["theta_E"] - 1.0,
         "coverage": float(off[arcs].mean()),
@@ -116,16 +117,17 @@ def delensed(lens, truth):
     traced = np.asarray(field.delens((seen, fine), plane)) * fine.pixel_area.value / plane.pixel_area.value
     nearest = ndimage.distance_transform_edt(np.isnan(traced), return_distances=False, return_indices=True)
     scores = source_scores(PixelSource(traced[tuple(nearest)], plane), truth)
-    return {"corr": scores.shifted, "raw": scores.raw, "near": scores.near, "free": scores.stretched,
-            "size": scores.size, "flux": scores.flux}  # fmt: skip
+    return of_source(scores)
 
 
 def rows_of(lens, found, place=None):
     """Rows of one lens: one for each resolver, and one for the image traced back where there is no lens light."""
-    from benchmarks.source_scores import TrueSource, clump_contrast
+    from benchmarks.source_scores import TrueSource, clump_contrast, source_scores
+    from benchmarks.true_lens import true_lens_source
     from lensing_sr.errors import LensingSRError
 
     values = lens.values
+    centre = values["x_source"], values["y_source"]
     truth = TrueSource(lens.brightness, values["x_source"], values["y_source"], values["r_eff"])
     start = {"number": lens.number} | {key: values[key] for key in ("arc_sn", "theta_E", "gamma", "correlation")}
     start["r_eff"] = truth.r_eff
@@ -140,11 +142,15 @@ def rows_of(lens, found, place=None):
         seconds = time.perf_counter() - begun
         row = start | {"method": name, "seconds": seconds} | score_result(result, lens, truth)
         if place is not None:
-            centre = values["x_source"], values["y_source"]
             row["clump"] = clump_contrast(result.source, truth, (place[:2], centre), place[2], row["shift"])
         yield row
     if np.abs(lens.truth - lens.arcs).max() < 1e-3 * lens.truth.max():
         yield start | {"method": "delensed", "source": "", "flags": ""} | delensed(lens, truth)
+        found = true_lens_source(lens)
+        row = start | {"method": "true lens", "source": "", "flags": ""} | of_source(source_scores(found, truth))
+        if place is not None:
+            row["clump"] = clump_contrast(found, truth, (place[:2], centre), place[2])
+        yield row
 
 
 def lenses(kind, instrument, stratum, options):
