@@ -15,6 +15,6 @@ __getattr__, __dir__, __all__ = attach(
         "galaxy": (),
         "detect": (),
         "prepare": ("PreparedImage",),
-        "degradation": ("degrade",),
+        "degradation": ("degrade", "unshared"),
     },
 )

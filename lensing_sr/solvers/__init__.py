@@ -7,6 +7,12 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     {
         "levenberg": ("Minimum", "levenberg_marquardt"),
-        "linear": ("nonnegative_least_squares", "scaled_cholesky", "solve_spd", "weighted_amplitudes"),
+        "linear": (
+            "nonnegative_least_squares",
+            "products",
+            "scaled_cholesky",
+            "solve_spd",
+            "weighted_amplitudes",
+        ),
     },
 )
