@@ -23,6 +23,7 @@ import time
 import numpy as np
 from scipy import ndimage
 
+from benchmarks.population_lenses import observed
 from benchmarks.reference_cells import FRESH_SEED
 from lensing_sr.utils._console import whole
 
@@ -66,21 +67,13 @@ def blank_images(instrument, count, seed, first=0):
 
 def unlensed_images(instrument, count, seed, first=0):
     """Galaxies that are no lenses: (number, kind, LensImage, truth), one after the other."""
-    import astropy.units as u
-
-    from lensing_sr import LensImage
     from lensing_sr.simulation import LensPopulation
 
     population = LensPopulation(instrument, negatives=1.0, neighbours=False)
     for number in range(first, first + count):
         drawn = population.draw(1, seed=seed, first=number, keys=("LR", "noise", "psf", "HR_model", "kind"))
-        kind = str(drawn["kind"][0])
-        image = LensImage(
-            drawn["LR"][0].double().numpy(), noise=drawn["noise"][0].double().numpy(), psf=drawn["psf"][0].numpy(),
-            psf_oversampling=2, pixel_scale=population.instrument.pixel_scale * u.arcsec / u.pix, unit="electron / s",
-            name=f"{kind} {number}",
-        )  # fmt: skip
-        yield number, kind, image, drawn["HR_model"][0].double().numpy()
+        image, truth = observed(population, drawn, 0, number), drawn["HR_model"][0].double().numpy()
+        yield number, str(drawn["kind"][0]), image, truth
 
 
 def regions(significance):

@@ -8,10 +8,10 @@ same random numbers, so that its brightness is known anywhere in the source plan
 import dataclasses
 import math
 
-import astropy.units as u
 import numpy as np
 import torch
 
+from benchmarks.population_lenses import observed
 from lensing_sr import LensImage
 from lensing_sr.simulation import LensPopulation
 from lensing_sr.simulation._members import draw_members
@@ -83,13 +83,8 @@ def lumpy_lenses(population, count, seed, first=0):
     sources = draw_members(population._settings, seed, first, count).source
     if isinstance(population, ClumpPopulation):
         sources = population.clumpy(sources)
-    pixel = population.instrument.pixel_scale * u.arcsec / u.pix
     for i in range(count):
-        image = LensImage(
-            drawn["LR"][i].numpy(), noise=drawn["noise"][i].numpy(), psf=drawn["psf"][i].numpy(),
-            psf_oversampling=population.scale, pixel_scale=pixel, unit=population.units["LR"],
-            name=f"{population.instrument.name} {first + i}",
-        )  # fmt: skip
+        image = observed(population, drawn, i, first + i)
         alpha = tuple(drawn[key][i].double().numpy() for key in ("alpha_x", "alpha_y"))
         values = {key: float(drawn[key][i]) for key in (*_NUMBERS, "source_flux")}
         truth, arcs = (drawn[key][i].double().numpy() for key in ("HR_model", "arcs_HR"))

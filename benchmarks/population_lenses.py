@@ -12,7 +12,7 @@ import numpy as np
 
 from lensing_sr.errors import LensingSRError
 
-__all__ = ["PARAMETERS", "PopulationLens", "RowFile", "draw_lenses", "resolved", "row_of"]
+__all__ = ["PARAMETERS", "PopulationLens", "RowFile", "draw_lenses", "observed", "resolved", "row_of"]
 
 #: Parameters whose errors are tested; the last has no meaning where the source is no Sersic profile.
 PARAMETERS = ("theta_E", "e1", "e2", "gamma1", "gamma2", "x_source", "y_source", "r_eff")
@@ -58,6 +58,19 @@ class PopulationLens:
     kind: str
 
 
+def observed(population, drawn, i, number):
+    """What the observer of image `number` of a population has: row i of what was drawn ("LR", "noise", "psf")."""
+    import astropy.units as u
+
+    from lensing_sr import LensImage
+
+    return LensImage(
+        drawn["LR"][i].double().numpy(), noise=drawn["noise"][i].double().numpy(), psf=drawn["psf"][i].numpy(),
+        psf_oversampling=population.scale, pixel_scale=population.instrument.pixel_scale * u.arcsec / u.pix,
+        unit=population.units["LR"], name=f"{population.instrument.name} {number}",
+    )  # fmt: skip
+
+
 def draw_lenses(population, count, seed, first=0, *, with_truth=True):
     """Draw images ``first`` to ``first + count - 1`` of a population, one after the other.
 
@@ -74,22 +87,13 @@ def draw_lenses(population, count, seed, first=0, *, with_truth=True):
     ------
     PopulationLens
     """
-    import astropy.units as u
-
-    from lensing_sr import LensImage
-
     numbers = (*PARAMETERS, *NUMBERS)
     keys = (*_IMAGES, *numbers) + (_TRUTH if with_truth else ())
-    pixel = population.instrument.pixel_scale * u.arcsec / u.pix
     for start in range(first, first + count, CHUNK):
         n = min(CHUNK, first + count - start)
         drawn = population.draw(n, seed=seed, first=start, keys=keys)
         for i in range(n):
-            image = LensImage(
-                drawn["LR"][i].numpy(), noise=drawn["noise"][i].numpy(), psf=drawn["psf"][i].numpy(),
-                psf_oversampling=population.scale, pixel_scale=pixel, unit=population.units["LR"],
-                name=f"{population.instrument.name} {start + i}",
-            )  # fmt: skip
+            image = observed(population, drawn, i, start + i)
             truth = arcs = lone = None
             if with_truth:
                 whole, others, arcs, near = (drawn[key][i].double().numpy() for key in _TRUTH)

@@ -49,142 +49,166 @@ def assemble(batch, explain, *, scale, target_psf):
             f"{scale:g} for an image of {batch.images[0].shape[0]} x {batch.images[0].shape[1]} pixels",
             "cut the lens out (--cutout RA DEC SIZE), or use a smaller scale",
         )
-    explained = explain(batch)
-    field, free = batch.field, explained.supersampling == "auto"
-    limit = tolerance(field.weight, field.pixel**2) if free else None
-    native = field.formation(explained.supersampling)
-    pixel = float(batch.images[0].grid.pixel_scale.value)
-    kernels = [target_kernel(target_psf, image.psf, pixel, scale) for image in batch.images]
-    fine = fine_grids[0]
-    samples = native.oversampling * native.supersampling
-    finer = 1 if limit is not None else math.ceil(samples / scale)
-    formation = _fine_formation(field, fine, scale, [kernel for kernel, _ in kernels], finer)
-    parts, (arcs, light), model_variance = side_by_side(
-        [
-            lambda: explained.render(native, limit),
-            lambda: explained.render(formation, limit),
-            lambda: _model_variance(batch, explained, fine, scale, kernels),
-        ],
-        field.data.device,
-    )
-    model = sum(parts) + explained.sky[:, None, None].to(parts[0])
-    residual = field.data - model
-    optics = {"binned": limit is not None or samples > 1, "kernels": kernels, "target": target_psf}
-    corrections, spreads, kept = _restore(batch, explained, range(len(residual)), residual, parts, scale, **optics)
-    variance = explained.delivered_variance(model_variance, spreads**2)
-    image, left = arcs + light + corrections, residual - kept
-    values = [explained.values(i) for i in range(len(residual))]
+    seen = _Seen(batch, explain(batch), fine_grids[0], scale, target_psf)
+    explained, count = seen.explained, len(batch.images)
+    values = [explained.values(i) for i in range(count)]
     verdicts = [explained.verdict(i, found) for i, (found, _) in enumerate(values)]
     values = [
         (found, explained.stated(i, found, errors, verdicts[i])) for i, (found, errors) in enumerate(values)
     ]
-    doubted = [i for i, verdict in enumerate(verdicts) if verdict.belief < 1.0 - NEGLIGIBLE]
-    if doubted:  # what is delivered is what is believed: a lens and none, as probable as each is
-        p = torch.tensor([verdicts[i].belief for i in doubted], dtype=torch.float64).to(image)[:, None, None]
-        unlensed = residual[doubted] + parts[0][doubted]
-        no_arcs = torch.zeros_like(unlensed), parts[1][doubted]
-        restored, spread, kept = _restore(batch, explained, doubted, unlensed, no_arcs, scale, **optics)
-        other = light[doubted] + restored
-        power = light[doubted].square()  # that part of the model remains, and with it its share of the variance
-        share = power / (power + arcs[doubted].square()).clamp_min(torch.finfo(power.dtype).tiny)
-        other_variance = explained.delivered_variance(share * model_variance[doubted], spread**2)
-        between = p * (1.0 - p) * (image[doubted] - other).square()
-        variance[doubted] = p * variance[doubted] + (1.0 - p) * other_variance + between
-        image[doubted] = p * image[doubted] + (1.0 - p) * other
-        left[doubted] = p * left[doubted] + (1.0 - p) * (unlensed - kept)
-    good = field.weight > 0
-    agreement = (left * field.weight).square().sum(dim=(1, 2)) / good.sum(dim=(1, 2)).clamp_min(1)
-    alpha = explained.deflection(*sample_positions(fine.shape, fine.matrix, fine.origin, device=field.data.device))
-
-    def host(tensor):
-        return tensor.detach().cpu().double().numpy()
-
+    image, variance, left = seen.as_believed(verdicts)
+    good = batch.field.weight > 0
+    agreement = (left * batch.field.weight).square().sum(dim=(1, 2)) / good.sum(dim=(1, 2)).clamp_min(1)
+    alpha_x, alpha_y = seen.deflection()
     arrays = {
-        "arcs": host(arcs),
-        "lens_light": host(light),
-        "image": host(image),
-        "sigma": host(variance.clamp_min(0.0).sqrt()),
-        "model": host(model),
-        "arcs_model": host(parts[0]),
-        "alpha_x": host(alpha[0]),
-        "alpha_y": host(alpha[1]),
+        "arcs": seen.arcs,
+        "lens_light": seen.light,
+        "image": image,
+        "sigma": variance.clamp_min(0.0).sqrt(),
+        "model": seen.model,
+        "arcs_model": seen.parts[0],
+        "alpha_x": alpha_x,
+        "alpha_y": alpha_y,
     }
+    arrays = {name: tensor.detach().cpu().double().numpy() for name, tensor in arrays.items()}
     return [
         pack(
             batch, explained, i, values[i], verdicts[i],
             {name: array[i] for name, array in arrays.items()} | {"consistency": float(agreement[i])},
-            fine_grids[i], scale, kernels[i],
+            fine_grids[i], scale, seen.kernels[i],
         )
-        for i in range(len(batch.images))
+        for i in range(count)
     ]
 
 
-def _fine_formation(field, grid, scale, kernels, supersampling):
-    """The operator that sees the sky through the output's PSF on (a part of) the output's pixels."""
-    if kernels[0] is None:
-        kernel = None
-    elif all(np.array_equal(kernel, kernels[0]) for kernel in kernels[1:]):
-        kernel = torch.as_tensor(kernels[0])
-    else:
-        kernel = torch.as_tensor(np.stack(kernels))
-    return ImageFormation(
-        grid.shape,
-        field.matrix / scale,
-        grid.origin,
-        kernel,
-        1,
-        supersampling,
-        dtype=field.data.dtype,
-        device=field.data.device,
-    )
+class _Seen:
+    """An explained batch as the telescope sees it and as the output shows it.
 
+    Attributes
+    ----------
+    parts : tuple of torch.Tensor
+        Arcs and lens light on the input's pixels, ``(images, rows, columns)`` each.
+    arcs, light : torch.Tensor
+        The same on the output's pixels, through its PSF.
+    variance : torch.Tensor
+        Of the model there.
+    model, residual : torch.Tensor
+        Of the input, sky included.
+    kernels : list of tuple
+        Of the output's PSF, an image each, as `target_kernel` gives them.
+    """
 
-def _restore(batch, explained, members, residual, parts, scale, *, binned, kernels, target):
-    """What the model missed of some images, on the output's pixels, with its uncertainty; and on the input's."""
-    field = batch.field
-    sigma = torch.where(field.weight > 0, field.weight, torch.ones_like(field.weight)).reciprocal()
-    corrections, spreads, kept = [], [], []
-    for row, i in enumerate(members):
-        image = batch.images[i]
-        restored = restore_residual(
-            residual[row : row + 1],
-            sigma[i : i + 1],
-            scale,
-            model=tuple(part[row : row + 1] for part in parts),
-            leverage=_on_field(explained.leverage(i), batch, i),
-            mask=field.weight[i : i + 1] <= 0,
-            binned=binned,
-            correlation=round(min(max(float(batch.correlation[i]), 0.0), 0.95), 2),
+    def __init__(self, batch, explained, fine, scale, target_psf):
+        self.batch, self.explained, self._fine, self._scale, self._target = batch, explained, fine, scale, target_psf
+        field = batch.field
+        limit = tolerance(field.weight, field.pixel**2) if explained.supersampling == "auto" else None
+        native = field.formation(explained.supersampling)
+        samples = native.oversampling * native.supersampling
+        self._binned = limit is not None or samples > 1
+        pixel = float(batch.images[0].grid.pixel_scale.value)
+        self.kernels = [target_kernel(target_psf, image.psf, pixel, scale) for image in batch.images]
+        finer = 1 if limit is not None else math.ceil(samples / scale)
+        formation = self._formation(fine, [kernel for kernel, _ in self.kernels], finer)
+        self.parts, (self.arcs, self.light), self.variance = side_by_side(
+            [
+                lambda: explained.render(native, limit),
+                lambda: explained.render(formation, limit),
+                self._model_variance,
+            ],
+            field.data.device,
         )
-        correction, spread = restored.correction, restored.uncertainty
-        if not isinstance(target, str) and image.psf is not None:
-            pixel = float(image.grid.pixel_scale.value)
-            match = matching_kernel(image.psf.kernel_at(pixel, scale), kernels[i][0])
-            correction = blur(correction, torch.as_tensor(match).to(correction))
-        corrections.append(correction)
-        spreads.append(spread)
-        kept.append(restored.kept)
-    return torch.cat(corrections), torch.cat(spreads), torch.cat(kept)
+        self.model = sum(self.parts) + explained.sky[:, None, None].to(self.parts[0])
+        self.residual = field.data - self.model
 
+    def deflection(self):
+        """(alpha_x, alpha_y) in arcsec on the output's pixels, ``(images, rows, columns)`` each."""
+        fine, device = self._fine, self.batch.field.data.device
+        return self.explained.deflection(*sample_positions(fine.shape, fine.matrix, fine.origin, device=device))
 
-def _on_field(leverage, batch, i):
-    """A map of the fit's pixels on those of the whole image, ``(1, rows, columns)``; zero elsewhere."""
-    whole = torch.zeros_like(batch.field.data[i : i + 1])
-    if leverage is not None:
-        whole[(0, *batch.prepared[i].slices)] = leverage.to(whole)
-    return whole
+    def as_believed(self, verdicts):
+        """The image to deliver, its variance, and what of the input's residual it leaves: a mean over lens and none.
 
+        What is delivered is what is believed: an image with arcs and one without, as probable as each is.
+        """
+        correction, spread, kept = self._restored(range(len(verdicts)), self.residual, self.parts)
+        image, left = self.arcs + self.light + correction, self.residual - kept
+        variance = self.explained.delivered_variance(self.variance, spread**2)
+        doubted = [i for i, verdict in enumerate(verdicts) if verdict.belief < 1.0 - NEGLIGIBLE]
+        if doubted:
+            p = torch.tensor([verdicts[i].belief for i in doubted], dtype=torch.float64).to(image)[:, None, None]
+            other, other_variance, other_left = self._unlensed(doubted)
+            between = p * (1.0 - p) * (image[doubted] - other).square()
+            variance[doubted] = p * variance[doubted] + (1.0 - p) * other_variance + between
+            image[doubted] = p * image[doubted] + (1.0 - p) * other
+            left[doubted] = p * left[doubted] + (1.0 - p) * other_left
+        return image, variance, left
 
-def _model_variance(batch, explained, fine, scale, kernels):
-    """Variance of the model on the output's pixels; computed where the method looked, zero elsewhere."""
-    device = batch.field.data.device
-    variance = torch.zeros((len(batch.images), *fine.shape), dtype=batch.field.data.dtype, device=device)
-    for i, prepared in enumerate(batch.prepared):
-        rows, columns = (
-            slice(math.floor(part.start * scale), min(math.ceil(part.stop * scale), n))
-            for part, n in zip(prepared.slices, fine.shape, strict=True)
+    def _unlensed(self, members):
+        """Image, variance and what is left of the residual of some images if they show no lens."""
+        arcs, light = self.arcs[members], self.light[members]
+        residual = self.residual[members] + self.parts[0][members]
+        correction, spread, kept = self._restored(
+            members, residual, (torch.zeros_like(residual), self.parts[1][members])
         )
-        window = fine.cropped(rows, columns)
-        formation = _fine_formation(batch.field, window, scale, [kernels[i][0]], 1)
-        variance[i, rows, columns] = explained.variance(i, formation)
-    return variance
+        power = light.square()  # that part of the model remains, and with it its share of the variance
+        share = power / (power + arcs.square()).clamp_min(torch.finfo(power.dtype).tiny)
+        variance = self.explained.delivered_variance(share * self.variance[members], spread**2)
+        return light + correction, variance, residual - kept
+
+    def _restored(self, members, residual, parts):
+        """What the model missed of some images, on the output's pixels, with its uncertainty; and on the input's."""
+        field = self.batch.field
+        sigma = torch.where(field.weight > 0, field.weight, torch.ones_like(field.weight)).reciprocal()
+        corrections, spreads, kept = [], [], []
+        for row, i in enumerate(members):
+            image = self.batch.images[i]
+            restored = restore_residual(
+                residual[row : row + 1],
+                sigma[i : i + 1],
+                self._scale,
+                model=tuple(part[row : row + 1] for part in parts),
+                leverage=self._on_field(i),
+                mask=field.weight[i : i + 1] <= 0,
+                binned=self._binned,
+                correlation=round(min(max(float(self.batch.correlation[i]), 0.0), 0.95), 2),
+            )
+            correction = restored.correction
+            if not isinstance(self._target, str) and image.psf is not None:
+                pixel = float(image.grid.pixel_scale.value)
+                match = matching_kernel(image.psf.kernel_at(pixel, self._scale), self.kernels[i][0])
+                correction = blur(correction, torch.as_tensor(match).to(correction))
+            corrections.append(correction)
+            spreads.append(restored.uncertainty)
+            kept.append(restored.kept)
+        return torch.cat(corrections), torch.cat(spreads), torch.cat(kept)
+
+    def _on_field(self, i):
+        """How much each pixel of image i decides its own model value, ``(1, rows, columns)``; 0 beyond the fit."""
+        whole, leverage = torch.zeros_like(self.batch.field.data[i : i + 1]), self.explained.leverage(i)
+        if leverage is not None:
+            whole[(0, *self.batch.prepared[i].slices)] = leverage.to(whole)
+        return whole
+
+    def _model_variance(self):
+        """Variance of the model on the output's pixels; computed where the method looked, zero elsewhere."""
+        data, fine = self.batch.field.data, self._fine
+        variance = torch.zeros((len(data), *fine.shape), dtype=data.dtype, device=data.device)
+        for i, prepared in enumerate(self.batch.prepared):
+            rows, columns = (
+                slice(math.floor(part.start * self._scale), min(math.ceil(part.stop * self._scale), n))
+                for part, n in zip(prepared.slices, fine.shape, strict=True)
+            )
+            formation = self._formation(fine.cropped(rows, columns), [self.kernels[i][0]], 1)
+            variance[i, rows, columns] = self.explained.variance(i, formation)
+        return variance
+
+    def _formation(self, grid, kernels, supersampling):
+        """The operator that sees the sky through the output's PSF on (a part of) the output's pixels."""
+        field, kernel = self.batch.field, kernels[0]
+        if kernel is not None:
+            alike = all(np.array_equal(kernel, other) for other in kernels[1:])
+            kernel = torch.as_tensor(kernel if alike else np.stack(kernels))
+        return ImageFormation(
+            grid.shape, field.matrix / self._scale, grid.origin, kernel, 1, supersampling, dtype=field.data.dtype,
+            device=field.data.device,
+        )  # fmt: skip

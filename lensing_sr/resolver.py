@@ -20,6 +20,7 @@ from lensing_sr.geometry.wcs import check_scale
 from lensing_sr.image.lens_image import LensImage
 from lensing_sr.image.prepare import prepare
 from lensing_sr.utils._checks import check_choice
+from lensing_sr.utils._devices import torch_device
 from lensing_sr.utils._repr import make_repr
 from lensing_sr.validation import validate
 
@@ -215,9 +216,8 @@ class LensingSuperResolver:
         images = [LensImage.read(image, **how_to_read) for image in images]
         prepared = [prepare(image, lens_light=self.lens_light) for image in images]
         reading = (time.perf_counter() - started) / max(len(images), 1)
-        settings = {
-            "scale": self.scale, "target_psf": self.target_psf, "device": self._torch_device(), "dtype": self.dtype,
-        }  # fmt: skip
+        device = torch_device(self.device)
+        settings = {"scale": self.scale, "target_psf": self.target_psf, "device": device, "dtype": self.dtype}
         results = resolve(images, prepared, self._explain, progress=progress, **settings)
         if not self._predicts:
             resolve_again(images, prepared, results, self._explain, self._weigh, **settings)
@@ -326,7 +326,7 @@ class LensingSuperResolver:
             "epochs": epochs, "batch_size": batch_size, "rate": rate, "validation": validation, "augment": augment,
             "seed": self.seed, "progress": progress,
         }  # fmt: skip
-        device = self._torch_device()
+        device = torch_device(self.device)
         if self._looks.estimates:
             for name, value in (("loss", loss), ("folder", folder)):
                 if value is not None:
@@ -371,7 +371,7 @@ class LensingSuperResolver:
         """The networks that look at images, by what `Fitted` calls them."""
         if self._looks is None:
             return {}
-        device = self._torch_device()
+        device = torch_device(self.device)
         networks = {"network": self._looks.on(device)}
         return networks if self._predicts else networks | {"finder": lens_finder(device)}
 
@@ -397,16 +397,3 @@ class LensingSuperResolver:
             return {"method": "fit", "network": "", "weights_sha256": ""}
         method = "network" if self._predicts or self.method == "network" else "fit"
         return {"method": method, "network": self._looks.name, "weights_sha256": self._looks.sha256}
-
-    def _torch_device(self):
-        import torch
-
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(self.device)
-        except (RuntimeError, TypeError):
-            raise InputError("device", "must be 'auto', 'cpu', 'cuda' or a torch device", repr(self.device)) from None
-        if device.type == "cuda" and not torch.cuda.is_available():
-            raise InputError("device", "must be there", "'cuda', but torch sees no CUDA device", "use 'cpu' or 'auto'")
-        return device

@@ -52,7 +52,7 @@ _B_SPLINE = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
 _OUTLIER, _ITERATIONS = 30.0, 6
 # Standard deviations by which the measured proportion is lowered, for noise alone must not look like a model's error;
 # by how many it is raised where the question is how wrong the model may be.
-_SURE, _PERHAPS = 2.0, 1.5
+_SURE, _PERHAPS = 2.0, 1.0
 
 # Least share of the noise that a model is taken to leave.
 _LEAST_LEFT = 0.2
@@ -368,7 +368,7 @@ def restore_residual(
     The uncertainty on each scale is :math:`(1 - a)^2 S + a^2 N`: what is left out of a signal of power S, and the noise
     N that came in; S N / (S + N) where a is Wiener's weight of that very S.  Where noise may have hidden the model's
     error, S is larger than the one that a was made of: on the light of arcs and lens the measured proportion and one
-    and a half standard deviations of it more, elsewhere the standard deviation of the local power.
+    standard deviation of it more, elsewhere the standard deviation of the local power.
 
     Examples
     --------
