@@ -10,7 +10,7 @@ import torch
 
 from lensing_sr.light.sersic import sersic_flux
 
-__all__ = ["Explanation", "Misfit", "Verdict", "misfit"]
+__all__ = ["Explanation", "Misfit", "Verdict", "left_in_the_middle", "misfit"]
 
 
 class Misfit(NamedTuple):
@@ -165,3 +165,33 @@ def misfit(data, model, arcs, weight, temperature=1.0):
         return Misfit(1.0, 0.0)
     power, arc_power = normalised[bright].square(), (arcs * weight)[bright].square()
     return Misfit(float(power.mean()), float((power - 1.0).sum() / arc_power.sum()))
+
+
+def left_in_the_middle(normalised, distance, radius, correlation):
+    """Signal-to-noise ratio of the light that a model leaves about its lens: of a galaxy that it does not have.
+
+    Parameters
+    ----------
+    normalised : torch.Tensor
+        Residual over sigma, 0 where masked, ``(rows, columns)``.
+    distance : torch.Tensor
+        From the lens, shaped alike.
+    radius : float
+        How far from it, in the same unit.
+    correlation : float
+        Of the noise of neighbouring pixels.
+
+    Returns
+    -------
+    float
+        Negative where there is too little light; 0 where all is masked.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from lensing_sr._explanation import left_in_the_middle
+    >>> left_in_the_middle(torch.ones(4, 4), torch.zeros(4, 4), 1.0, 0.0)
+    4.0
+    """
+    there = normalised[(distance < radius) & (normalised != 0)]
+    return float(there.sum()) / max(len(there), 1) ** 0.5 / (1.0 + 2.0 * min(max(correlation, 0.0), 1.0))

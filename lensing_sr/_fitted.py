@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from lensing_sr._explanation import Explanation, Verdict, misfit
+from lensing_sr._explanation import Explanation, Verdict, left_in_the_middle, misfit
 from lensing_sr._finding import look_again
 from lensing_sr.fit.coarse import FitSettings, noise_temperature
 from lensing_sr.fit.estimate import propose_starts
@@ -14,6 +14,7 @@ from lensing_sr.fit.lens_fit import fit_lenses
 from lensing_sr.fit.objective import Solution
 from lensing_sr.fit.rendering import render, tolerance
 from lensing_sr.fit.uncertainty import image_variance, joint_covariance
+from lensing_sr.forward.formation import sample_positions
 from lensing_sr.forward.model import LENS, SLOPE, SOURCE, deflection, names
 from lensing_sr.quality import DOUBT, MISSED, ODDS, POOR_FIT, judge, probability_of, weighed
 from lensing_sr.solvers.linear import weighted_amplitudes
@@ -41,6 +42,8 @@ LEFT = 0.1
 ELSEWHERE, FARTHEST = ("theta_E", "x_source", "y_source"), 2.0
 #: How probable arcs remain where a fit finds none: a bright galaxy may hide them from it.
 OVERLOOKED = 0.05
+#: Part of the Einstein radius within which the light of an overlooked lens galaxy is.
+MIDDLE = 0.3
 #: Distance to a bound at which a parameter counts as having ended there.
 NEAR = 1e-3
 
@@ -130,11 +133,14 @@ class Fitted(Explanation):
             formation,
         )[0]  # fmt: skip
 
-    def _judged(self, i, values, found, *, chi2, at_bound, rivals, magnification):
-        """The `Verdict` on image i, with arcs that are explained as well as the `Misfit` `found` says."""
+    def _judged(self, i, values, found, normalised, *, chi2, at_bound, rivals, magnification):
+        """The `Verdict` on image i, with arcs that are explained as well as the `Misfit` `found` says.
+
+        ``normalised`` is its residual over sigma, 0 where masked.
+        """
         evidence, probability, doubt = float(self._fit.evidence[i]), math.nan, math.nan
         facts = {"arc_chi2": found.arc_chi2, "missed": found.missed, "at_bound": at_bound, "rivals": rivals}
-        facts |= {"evidence": evidence, "magnification": magnification}
+        facts |= {"evidence": evidence, "magnification": magnification, "overlooked": self._overlooked(i, normalised)}
         grounds, there = {}, probability_of(float(self._arcs_evidence[i]))
         belief = min(there, probability_of(evidence))
         if self._look is not None:
@@ -150,6 +156,16 @@ class Fitted(Explanation):
             doubt, belief = weighed(grounds, self._doubt), min(there, probability)
         flags = judge(values, **facts, probability=probability, doubt=doubt, tolerated=self._tolerated)
         return Verdict(chi2, evidence, tuple(flags), probability, doubt, grounds, belief, found.arc_chi2)
+
+    def _overlooked(self, i, normalised):
+        """Signal-to-noise ratio of light about a lens that was taken not to shine; 0 where it was not."""
+        if self._fit.objective.n_light:
+            return 0.0
+        observation, p = self._batch.observation, self._fit.parameters[i]
+        x, y = sample_positions(normalised.shape, observation.matrix, observation.origin, device=p.device)
+        radius = max(MIDDLE * float(p[0].exp()), 1.5 * observation.pixel)
+        correlation = float(self._batch.correlation[i])
+        return left_in_the_middle(normalised, torch.hypot(x - p[3], y - p[4]), radius, correlation)
 
     def values(self, i):
         """Parameters of one image and their formal errors."""
@@ -181,7 +197,7 @@ class Fitted(Explanation):
         normalised = (observation.data[i] - solution.model[i]) * observation.weight[i]
         dof = max(int(used.sum()) - fit.parameters.shape[1] - solution.amplitudes.shape[1], 1)
         return self._judged(
-            i, values, found, chi2=float((normalised**2).sum()) / dof, at_bound=ended, rivals=rivals,
+            i, values, found, normalised, chi2=float((normalised**2).sum()) / dof, at_bound=ended, rivals=rivals,
             magnification=self.magnification(values, solution.arcs[i]),
         )  # fmt: skip
 

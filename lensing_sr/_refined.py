@@ -213,8 +213,8 @@ class Refined(Fitted):
         used = int((weight > 0).sum())
         # the source decided between the minima: no rivals are left
         return self._judged(
-            i, values, missed, chi2=float(normalised.square().sum()) / max(used - len(p), 1), at_bound=ended, rivals=[],
-            magnification=self._magnification(found.scene, values, arcs),
+            i, values, missed, normalised, chi2=float(normalised.square().sum()) / max(used - len(p), 1),
+            at_bound=ended, rivals=[], magnification=self._magnification(found.scene, values, arcs),
         )  # fmt: skip
 
     def _magnification(self, scene, values, arcs):

@@ -12,6 +12,8 @@ __all__ = ["Quality", "judge"]
 POOR_FIT = 10.0
 #: Share of the arcs' power that a poor fit misses, however faint they are.
 MISSED = 0.2
+#: Signal-to-noise ratio of light about a lens without light, from which that is its galaxy.
+OVERLOOKED_LIGHT = 10.0
 #: ln of the evidence ratio below which a lens is not established.
 WEAK_EVIDENCE = 10.0
 #: Probability below which it is more likely none, and of an Einstein radius off by 20 % above which a lens is doubtful.
@@ -176,7 +178,7 @@ def weighed(grounds, weights):
 
 
 def judge(
-    values, *, arc_chi2, missed, evidence, probability, doubt, at_bound, rivals, magnification,
+    values, *, arc_chi2, missed, evidence, probability, doubt, at_bound, rivals, magnification, overlooked=0.0,
     tolerated=(POOR_FIT, MISSED),
 ):  # fmt: skip
     """Flags of a fit.
@@ -199,13 +201,16 @@ def judge(
         Einstein radius in arcsec and cost above the best of every other minimum.
     magnification : float
         Flux of the arcs over that of the source.
+    overlooked : float
+        Signal-to-noise ratio of light about the lens that the model does not have.
     tolerated : (float, float)
         The largest `arc_chi2`, and `missed`, that do not make a poor fit.
 
     Returns
     -------
     list of str
-        Any of "poor fit", "not a lens", "doubtful", "ambiguous", "edge", "swapped", "not multiply imaged".
+        Any of "poor fit", "not a lens", "doubtful", "ambiguous", "edge", "swapped", "not multiply imaged",
+        "lens light not modelled".
     """
     flags = []
     theta_E = values["theta_E"]
@@ -228,4 +233,6 @@ def judge(
         flags.append("swapped")
     if magnification < 2.0:
         flags.append("not multiply imaged")
+    if overlooked > OVERLOOKED_LIGHT:
+        flags.append("lens light not modelled")
     return flags

@@ -6,13 +6,14 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from astropy import units as u
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
 from lensing_sr import LensImage, LensingSuperResolver, _readings
-from lensing_sr._explanation import Verdict
+from lensing_sr._explanation import Verdict, left_in_the_middle
 from lensing_sr._packing import LEFT_OVER, accounts_for
 from lensing_sr._readings import better_readings, worth_another
 from lensing_sr.image.prepare import prepare, read_again
@@ -89,6 +90,34 @@ def test_what_was_read_rightly_is_not_read_again(misread, glances, monkeypatch):
     np.testing.assert_array_equal(result.image.data, alone[5].image.data)
     with pytest.raises(AssertionError, match="read again"):
         resolver.super_resolve(misread[7][0])
+
+
+def test_a_faint_galaxy_within_a_ring_is_not_overlooked():
+    """Images outshine it, so that it is not seen at first; what it leaves in the middle of the residual tells of it."""
+    population = LensPopulation("hsc-i", scale=1, arc_sn=(60.0, 200.0), lumpiness=0.0)
+    image, theta_E = _draw(population, 65, 2)
+    assert not prepare(image).lens_visible
+    alone, found = (LensingSuperResolver(lens_light=it, **QUICK).super_resolve(image) for it in (False, "auto"))
+    assert "lens light not modelled" in alone.quality.flags
+    assert found.quality.flags == () and "read again: a galaxy is taken for the lens" in found.quality.notes
+    assert found.quality.chi2 < 1.05 < alone.quality.chi2
+    assert _theta(found) == pytest.approx(theta_E, rel=0.03)
+    assert abs(_theta(alone) - theta_E) > 2.0 * abs(_theta(found) - theta_E)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.5, 5.0))
+def test_light_in_the_middle_counts_as_it_stands_out(seed, brightness):
+    """Noise alone leaves a number of order one, light its sum over the noise of that; what lies further out, nothing."""
+    rows, columns = np.indices((40, 40)) - 19.5
+    distance = torch.as_tensor(np.hypot(rows, columns))
+    noise = torch.as_tensor(np.random.default_rng(seed).normal(size=distance.shape))
+    inside, count = distance < 6.0, int((distance < 6.0).sum())
+    assert abs(left_in_the_middle(noise, distance, 6.0, 0.0)) < 5.0
+    light = left_in_the_middle(noise + brightness * inside, distance, 6.0, 0.0)
+    assert light == pytest.approx(brightness * count**0.5 + left_in_the_middle(noise, distance, 6.0, 0.0), rel=1e-5)
+    assert left_in_the_middle(brightness * ~inside, distance, 6.0, 0.0) == 0.0
+    assert left_in_the_middle(noise + brightness * inside, distance, 6.0, 0.5) == pytest.approx(light / 2)
 
 
 class _Told:

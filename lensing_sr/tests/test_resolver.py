@@ -169,7 +169,7 @@ SOUND = {
         ({}, {"doubt": 0.9}, "doubtful"),
         ({}, {"rivals": [(0.8, 1.0)]}, "ambiguous"), ({}, {"at_bound": ["theta_E"]}, "edge"),
         ({"r_eff": 0.9}, {}, "swapped"), ({"gamma1": 0.29}, {}, "swapped"),
-        ({}, {"magnification": 1.1}, "not multiply imaged"),
+        ({}, {"magnification": 1.1}, "not multiply imaged"), ({}, {"overlooked": 30.0}, "lens light not modelled"),
     ],
 )  # fmt: skip
 def test_each_reason_for_doubt_raises_its_flag(values, facts, flag):
