@@ -20,9 +20,9 @@ from lensing_sr.quality import WEAK_EVIDENCE
 
 __all__ = ["Refined"]
 
-#: As `lensing_sr._fitted.LEFT`, of models with structure: what they are unsure of leaves less of a residual.  From 12
+#: As `lensing_sr._fitted.LEFT`, of models with structure: what they are unsure of leaves less of a residual.  From 18
 #: simulated lenses with lumpy sources.
-LEFT = 0.5
+LEFT = 0.3
 
 
 class Refined(Fitted):
