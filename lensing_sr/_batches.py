@@ -6,6 +6,7 @@ import time
 from lensing_sr._assembly import assemble
 from lensing_sr._readings import better_readings, less_doubtful, worth_another
 from lensing_sr._stack import group_alike, stack
+from lensing_sr.quality import WEAK_EVIDENCE
 from lensing_sr.utils._progress import progress as progress_bar
 
 __all__ = ["resolve", "resolve_again"]
@@ -77,7 +78,8 @@ def resolve_again(images, prepared, results, explain, weigh, *, device, dtype=No
     for i, result in zip(better, resolve(*again, explain, device=device, dtype=dtype, **settings), strict=True):
         # weighed at coarse pixels, it may still turn out no better
         first, told = results[i].quality, result.quality
-        better = told.trustworthy or (not first.trustworthy and told.lens_evidence > first.lens_evidence)
+        sound = told.trustworthy and not told.lens_evidence < min(WEAK_EVIDENCE, first.lens_evidence)
+        better = sound or (not first.trustworthy and told.lens_evidence > first.lens_evidence)
         if better or less_doubtful(told, first):
             result.meta["time_s"] += results[i].meta["time_s"]
             results[i] = result
