@@ -132,7 +132,7 @@ class _Seen:
         """
         correction, spread, kept = self._restored(range(len(verdicts)), self.residual, self.parts)
         image, left = self.arcs + self.light + correction, self.residual - kept
-        variance = self.explained.delivered_variance(self.variance, spread**2)
+        variance = self.variance + spread**2
         doubted = [i for i, verdict in enumerate(verdicts) if verdict.belief < 1.0 - NEGLIGIBLE]
         if doubted:
             p = torch.tensor([verdicts[i].belief for i in doubted], dtype=torch.float64).to(image)[:, None, None]
@@ -152,7 +152,7 @@ class _Seen:
         )
         power = light.square()  # that part of the model remains, and with it its share of the variance
         share = power / (power + arcs.square()).clamp_min(torch.finfo(power.dtype).tiny)
-        variance = self.explained.delivered_variance(share * self.variance[members], spread**2)
+        variance = share * self.variance[members] + spread**2
         return light + correction, variance, residual - kept
 
     def _restored(self, members, residual, parts):

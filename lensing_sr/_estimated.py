@@ -43,9 +43,9 @@ class Estimated(Fitted):
 
     _wider, _odds, _doubt, _tolerated = WIDER, ODDS, DOUBT, TOLERATED
 
-    def delivered_variance(self, model, restored):
-        """Variance of delivered pixels: the model may be far off, and the restored residual says by how much."""
-        return restored
+    def variance(self, i, formation):
+        """None: a look may be far off, and what is restored from its residual says by how much."""
+        return torch.zeros(formation.shape, dtype=formation.x.dtype, device=formation.x.device)
 
     def _found(self, observation, *, arc_radius, **optics):  # the network has seen the arcs itself
         fit, self._scatter = estimate_lenses(self._network, observation, **optics)

@@ -89,11 +89,10 @@ class Explanation(ABC):
 
     @abstractmethod
     def variance(self, i, formation):
-        """Variance of arcs and light of image i on the pixels of `formation`, ``(rows, columns)``."""
+        """Variance of arcs and light of image i on the pixels of `formation`, ``(rows, columns)``.
 
-    def delivered_variance(self, model, restored):
-        """Variance of delivered pixels, from those of the model and of what is restored from its residual."""
-        return model + restored
+        As far as what is restored from the residual does not measure it: that has its own, which is added.
+        """
 
     @abstractmethod
     def values(self, i):

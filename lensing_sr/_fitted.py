@@ -67,7 +67,7 @@ class Fitted(Explanation):
         How hard to try.
     """
 
-    _wider, _left, _odds, _doubt, _tolerated = WIDER, LEFT, ODDS, DOUBT, (POOR_FIT, MISSED)
+    _wider, _odds, _doubt, _tolerated = WIDER, ODDS, DOUBT, (POOR_FIT, MISSED)
 
     def __init__(self, batch, *, lens_light, supersampling, network=None, finder=None, settings=None):
         observation = batch.observation
@@ -128,7 +128,7 @@ class Fitted(Explanation):
     def variance(self, i, formation):
         """Variance of the model of one image, by the covariance of its parameters, as far as nothing else tells it."""
         part = slice(i, i + 1)
-        return self._left * image_variance(
+        return LEFT * image_variance(
             self._fit.objective, self._parameters[part], self._fit.solution.amplitudes[part], self._covariance[part],
             formation,
         )[0]  # fmt: skip

@@ -138,6 +138,8 @@ class Validation:
     @property
     def verdict(self):
         """One sentence."""
+        if math.isfinite(self.ratio) and not math.isfinite(self.ratio_unshared):  # of a file from before there was one
+            return f"ratio {self.ratio:.2f} with shared noise; validate again to have it taken out"
         if not math.isfinite(self.ratio_unshared):
             return f"nothing to validate: {self.pixels} pixels with arcs, {FEWEST} are needed"
         start = "closer to" if self.passed else "not closer to"
@@ -177,8 +179,8 @@ class Validation:
             chi2=values["validation_chi2"],
             interpolation={values["validation_best"]: values["validation_interpolation"]},
             floor=values["validation_floor"],
-            chi2_unshared=values["validation_chi2_unshared"],
-            interpolation_unshared=values["validation_interpolation_unshared"],
+            chi2_unshared=values.get("validation_chi2_unshared", math.nan),
+            interpolation_unshared=values.get("validation_interpolation_unshared", math.nan),
         )
 
     def plot(self, path=None, *, overwrite=False):

@@ -200,6 +200,13 @@ def test_the_verdict_of_a_failure():
     assert "ratio=1.2" in repr(failed) and "bilinear" in repr(failed)
 
 
+def test_a_validation_of_before_shared_noise_was_told_apart_can_be_read():
+    values = Validation(2, 640, 1.1, {"bilinear": 1.25}).to_values()
+    old = Validation.from_values({key: value for key, value in values.items() if "unshared" not in key})
+    assert old.ratio == pytest.approx(0.88) and not old.passed
+    assert old.verdict == "ratio 0.88 with shared noise; validate again to have it taken out"
+
+
 def test_a_resolver_validates_itself():
     """The packaged fit on arcs that it can model, twice: alone, and with the result at hand."""
     truth = scene(72)

@@ -122,7 +122,7 @@ def test_uncertainty_grows_with_what_the_model_misses():
         data = share * arcs * texture(9) + noise(10, (1, 64, 64))
         stated.append(float(restore_residual(data, 1.0, 2, model=(arcs, NOTHING)).uncertainty[on].mean()))
     whole = float(restore_residual(1e4 * ring(30.0) + 1e5, 1.0, 2).uncertainty[on].mean())
-    assert stated[0] < 0.5 * whole
+    assert stated[0] < 0.35 * whole
     assert stated[0] < stated[1] < stated[2] < 1.02 * whole
     assert stated[2] > 0.9 * whole
 
