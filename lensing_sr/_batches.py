@@ -78,8 +78,9 @@ def resolve_again(images, prepared, results, explain, weigh, *, device, dtype=No
     for i, result in zip(better, resolve(*again, explain, device=device, dtype=dtype, **settings), strict=True):
         # weighed at coarse pixels, it may still turn out no better
         first, told = results[i].quality, result.quality
-        sound = told.trustworthy and not told.lens_evidence < min(WEAK_EVIDENCE, first.lens_evidence)
-        better = sound or (not first.trustworthy and told.lens_evidence > first.lens_evidence)
+        sounder = told.trustworthy or set(told.flags) < set(first.flags)
+        sounder = sounder and not told.lens_evidence < min(WEAK_EVIDENCE, first.lens_evidence)
+        better = sounder or (not first.trustworthy and told.lens_evidence > first.lens_evidence)
         if better or less_doubtful(told, first):
             result.meta["time_s"] += results[i].meta["time_s"]
             results[i] = result

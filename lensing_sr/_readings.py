@@ -6,7 +6,7 @@ import math
 
 from lensing_sr._stack import group_alike, stack
 from lensing_sr.image.prepare import RIVAL, cut_out, read_again
-from lensing_sr.quality import DOUBTFUL, WEAK_EVIDENCE
+from lensing_sr.quality import WEAK_EVIDENCE
 
 __all__ = ["DOUBTED", "better_readings", "less_doubtful", "worth_another"]
 
@@ -22,12 +22,12 @@ SIDE = 64
 
 
 def worth_another(prepared, quality, grounds):
-    """Whether an image should be read again: hardly a lens, a doubtful one, or one that neither shines nor is sound.
+    """Whether an image should be read again: hardly a lens, or one with a flaw.
 
     Nor is one trusted that the networks, to which nothing is masked, see `APART` from where it was found.
     """
-    doubtful = quality.doubt > DOUBTFUL or grounds.get("apart", 0.0) > APART
-    return doubtful or quality.lens_evidence < DOUBTED or _unsound(prepared, quality)
+    doubtful = quality.lens_evidence < DOUBTED or grounds.get("apart", 0.0) > APART
+    return doubtful or _flawed(prepared, quality)
 
 
 def less_doubtful(quality, first):
@@ -35,16 +35,22 @@ def less_doubtful(quality, first):
     return quality.doubt < CLEARER * first.doubt
 
 
+def _flawed(prepared, quality):
+    """Whether an explanation has flags that the image had not before, or leaves a second galaxy unexplained."""
+    return not set(quality.flags) <= set(prepared.flags) - {RIVAL}
+
+
 def _unsound(prepared, quality):
     # a galaxy that was taken for an image of the source is explained well, but by an odd lens
-    return not prepared.lens_visible and not set(quality.flags) <= set(prepared.flags)
+    return not prepared.lens_visible and _flawed(prepared, quality)
 
 
 def better_readings(images, prepared, quality, explain, *, batch, device, dtype=None):
     """Other readings of images, where a lens explains them that explained nothing before.
 
     A reading is better if it leaves half of the doubt, or if there is more evidence for a lens in it and no reason
-    against that lens.  They are weighed at coarse pixels.
+    against that lens.  They are weighed at coarse pixels, where a sound one may not look it: of a flawed lens the
+    likeliest other reading is taken in any case, to be weighed against the first by its results.
 
     Parameters
     ----------
@@ -86,21 +92,22 @@ def better_readings(images, prepared, quality, explain, *, batch, device, dtype=
         for row, k in enumerate(members):
             verdict = found.verdict(row, found.values(row)[0])
             owner, explains = owners[k], not verdict.flags and verdict.evidence > enough[owners[k]]
-            if explains or less_doubtful(verdict, quality[owner]):
-                better[owner].append((verdict, readings[k]))
+            clearly = explains or less_doubtful(verdict, quality[owner])
+            if clearly or _flawed(prepared[owner], quality[owner]):
+                better[owner].append((verdict, readings[k], clearly))
     chosen = [None] * len(images)
     for i, some in enumerate(better):
         if some:
-            # least doubt; where no network tells of any, most evidence
-            _, one = min(some, key=_merit)
+            _, one, _ = min(some, key=_merit)
             chosen[i] = cut_out(images[i], one)
             chosen[i].notes.append(_told(prepared[i].reading, one.reading))
     return chosen
 
 
-def _merit(pair):
-    verdict, _ = pair
-    return 0.0 if math.isnan(verdict.doubt) else verdict.doubt, -verdict.evidence
+def _merit(candidate):
+    """Clearly better ones first, then by the least doubt; where no network tells of any, by the most evidence."""
+    verdict, _, clearly = candidate
+    return not clearly, 0.0 if math.isnan(verdict.doubt) else verdict.doubt, -verdict.evidence
 
 
 def _told(first, other):

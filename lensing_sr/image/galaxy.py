@@ -162,7 +162,7 @@ def _elliptical(shape, centre, ellipticity):
     return r2, square.real / np.maximum(np.abs(square), 1e-9), square.imag / np.maximum(np.abs(square), 1e-9)
 
 
-def fit_galaxy(data, noise, mask, centre, *, ellipticity=None, size=3.0, sky=None):
+def fit_galaxy(data, noise, mask, centre, *, ellipticity=None, size=3.0, sky=None, held=False):
     r"""Smooth model of the galaxy at a position, insensitive to arcs and neighbours.
 
     .. math:: m = d_0 + \sum_k \left(a_k + (b_k \cos 2\varphi + c_k \sin 2\varphi) \frac{r^2}{r^2 + \sigma_k^2}\right)
@@ -179,13 +179,15 @@ def fit_galaxy(data, noise, mask, centre, *, ellipticity=None, size=3.0, sky=Non
     mask : numpy.ndarray
         (ny, nx) bool, True = ignore.
     centre : tuple of float
-        (column, row) of the galaxy, in pixels; refined.
+        (column, row) of the galaxy, in pixels; refined by moments.
     ellipticity : tuple of float, optional
         (e1, e2); by default from moments.
     size : float
         First guess of its core's size in pixels.
     sky : float, optional
         Level of the sky; by default solved for.
+    held : bool
+        Whether the galaxy stays at that position, though brighter light beside it may draw the moments away.
 
     Returns
     -------
@@ -194,7 +196,10 @@ def fit_galaxy(data, noise, mask, centre, *, ellipticity=None, size=3.0, sky=Non
     good = ~mask & np.isfinite(data) & np.isfinite(noise) & (noise > 0)
     data = np.where(good, data, 0.0)
     level = float(np.percentile(data[good], 20)) if sky is None else sky
-    centre, shape, core = moments_near(data - level, ~good, centre, size)
+    if held:
+        _, shape, core = adaptive_moments(data - level, ~good, centre, size, fixed=True)
+    else:
+        centre, shape, core = moments_near(data - level, ~good, centre, size)
     widths = np.geomspace(0.7, 0.35 * min(data.shape), _GAUSSIANS)
     if ellipticity is None:
         shapes = _ellipticities(data - level, good, centre, widths, core, shape)

@@ -28,6 +28,8 @@ __all__ = ["DETECTED", "Reading", "other_readings", "read_field"]
 DETECTED = 5.0
 #: Other lights that may be the lens galaxy; neighbours that are taken for images one at a time; readings in all.
 LIGHTS, SINGLES, READINGS = 2, 3, 8
+#: Distance in pixels from which a galaxy is another one; from the middle, that from which it may be an image.
+ANOTHER, ASIDE = 3.0, 1.5
 
 
 @dataclass
@@ -106,7 +108,8 @@ def other_readings(field, first, lens_light="auto", *, elsewhere=True):
     """Other readings of the field, the likelier ones first.
 
     With the lens galaxy of the first reading, all its neighbours are taken for images, then each of those that are
-    nearest; then the same with another light near the middle for the lens galaxy.
+    nearest; then the same with a galaxy in the very middle, which its arcs outshine, and with another light near the
+    middle for the lens galaxy.
 
     Parameters
     ----------
@@ -124,10 +127,16 @@ def other_readings(field, first, lens_light="auto", *, elsewhere=True):
     list of Reading
         At most eight.
     """
-    about = []
+    about, middle = [], tuple(0.5 * (n - 1) for n in field.light.shape[::-1])
+    aside = not first.visible or np.hypot(*np.subtract(first.centre, middle)) > ASIDE
+    if lens_light is not False and aside and first.snr >= DETECTED:
+        # what outshines it are its arcs: they neither draw it to them nor are its rivals
+        about.append(replace(_read_about(field, middle, first.snr, True, held=True), rival=0.0, rival_light=None))
     if elsewhere and lens_light is not False:
         lights = find_lights(field.light, field.sigma, field.bad, field.blank)
-        near = [light for light in lights if np.hypot(*np.subtract(light[0], first.centre)) > 3.0 or not first.visible]
+        near = [
+            light for light in lights if np.hypot(*np.subtract(light[0], first.centre)) > ANOTHER or not first.visible
+        ]
         about += [_read_about(field, *light, True) for light in near[:LIGHTS]]
     readings = _kept(first)
     for reading in about:
@@ -151,12 +160,15 @@ def _bare(field):
     return bare
 
 
-def _read_about(field, centre, snr, visible):
-    """The reading with the lens galaxy about a position, or, where none shines, with the lens in the middle."""
+def _read_about(field, centre, snr, visible, held=False):
+    """The reading with the lens galaxy about a position, or, where none shines, with the lens in the middle.
+
+    The galaxy is at the position itself if that is `held`.
+    """
     data, mask = field.light, field.bad
     core = adaptive_moments(data, mask, centre)[2]
     if visible:
-        galaxy = fit_galaxy(data, field.sigma, mask, centre)
+        galaxy = fit_galaxy(data, field.sigma, mask, centre, held=held)
         centre, size, residual = galaxy.centre, galaxy.half_light_radius, galaxy.residual
     else:
         centre, size = ((data.shape[1] - 1) / 2, (data.shape[0] - 1) / 2), 0.0

@@ -106,6 +106,18 @@ def test_a_faint_galaxy_within_a_ring_is_not_overlooked():
     assert abs(_theta(alone) - theta_E) > 2.0 * abs(_theta(found) - theta_E)
 
 
+@pytest.mark.parametrize("instrument, seed, number", [("euclid-vis", 31000, 4), ("hst-wfc3-f160w", 31002, 8)])
+def test_a_galaxy_that_its_images_outshine_is_looked_for_in_the_middle(instrument, seed, number):
+    """A galaxy within a bright ring, and one between images no further away than the PSF: neither is a peak."""
+    settings = {"neighbours": False, "psf_error": False, "correlated_noise": 0.0, "gamma": 2.0, "lumpiness": 0.0}
+    image, theta_E = _draw(LensPopulation(instrument, scale=1, arc_sn=(60.0, 200.0), **settings), seed, number)
+    assert not prepare(image).lens_visible
+    found = LensingSuperResolver(**QUICK).super_resolve(image)
+    assert "a galaxy is taken for the lens" in found.quality.notes[-1]
+    assert found.quality.trustworthy and found.quality.chi2 < 1.1
+    assert _theta(found) == pytest.approx(theta_E, rel=0.03)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.5, 5.0))
 def test_light_in_the_middle_counts_as_it_stands_out(seed, brightness):
@@ -184,6 +196,16 @@ class TestBetterReadings:
     def test_a_flagged_lens_is_none_where_nothing_tells_of_doubt(self, first):
         assert self.choose(*first, lambda _: (1e4, ("swapped",))) == [None]
 
+    def test_of_a_flawed_lens_the_likeliest_other_reading_is_taken(self, first):
+        image, before = first
+        readings = [part.reading for part in read_again(image, before)]
+        for best in readings:
+            own = best.kept, best.centre
+            (found,) = self.choose(
+                image, before, lambda r: (-20.0 if (r.kept, r.centre) == own else -30.0, ("swapped",)), flags=("edge",)
+            )
+            assert (found.reading.kept, found.reading.centre) == own
+
     def test_an_odd_lens_that_does_not_shine_has_no_say(self, first):
         assert not first[1].lens_visible
         assert self.choose(*first, lambda _: (50.0, ()), evidence=1e4) == [None]
@@ -201,13 +223,15 @@ def test_worth_another(misread):
     assert worth_another(part, dataclasses.replace(sound, lens_evidence=50.0), {})
     assert worth_another(part, odd, {})
     shining = dataclasses.replace(part, lens_visible=True)
-    assert not worth_another(shining, odd, {})
-    # what preparation itself found is no reason
+    assert worth_another(shining, odd, {})
+    # what preparation itself found is no reason, but for a second galaxy that may be an image
     assert not worth_another(dataclasses.replace(part, flags=["swapped"]), odd, {})
+    rival = dataclasses.replace(sound, flags=("second galaxy",))
+    assert worth_another(dataclasses.replace(shining, flags=["second galaxy"]), rival, {})
     # what the networks see elsewhere is one
     assert not worth_another(shining, sound, {"apart": 0.1})
     assert worth_another(shining, sound, {"apart": 0.2})
-    assert worth_another(shining, dataclasses.replace(sound, doubt=0.3), {"apart": 0.1})
+    assert worth_another(shining, dataclasses.replace(sound, doubt=0.3, flags=("doubtful",)), {"apart": 0.1})
 
 
 class TestRival:

@@ -235,6 +235,19 @@ class TestGalaxy:
         assert centre == (12.0, 13.0)
         assert e == (0.0, 0.0)
 
+    @settings(max_examples=10, deadline=None)
+    @given(bright=st.floats(300.0, 3000.0), angle=st.floats(0.0, 2 * np.pi))
+    def test_a_galaxy_that_is_held_stays_where_it_is(self, bright, angle):
+        """Brighter light two pixels and a half beside it draws the moments away."""
+        rows, columns = np.indices((61, 61)) - 30.0
+        light = 100 * np.exp(-np.hypot(rows, columns) / 4)
+        beside = (rows - 2.5 * np.sin(angle)) ** 2 + (columns - 2.5 * np.cos(angle)) ** 2
+        light += bright * np.exp(-0.5 * beside)
+        given = light, np.ones(light.shape), np.zeros(light.shape, bool), (30, 30)
+        free, held = fit_galaxy(*given), fit_galaxy(*given, held=True)
+        assert held.centre == (30, 30)
+        assert np.hypot(free.centre[0] - 30, free.centre[1] - 30) > 1.0
+
     def test_a_ring_is_left_over_and_a_galaxy_is_not(self):
         rows, columns = np.indices((121, 121))
         r = np.hypot(columns - 60, rows - 60)

@@ -15,7 +15,7 @@ from lensing_sr.image.field import Field, measure_field
 from lensing_sr.image.lens_image import LensImage
 from lensing_sr.image.pieces import Detections
 from lensing_sr.image.prepare import cut_out, prepare, read_again
-from lensing_sr.image.reading import READINGS, other_readings, read_field
+from lensing_sr.image.reading import ASIDE, READINGS, other_readings, read_field
 from lensing_sr.simulation import LensPopulation
 
 ROWS, COLUMNS = np.indices((121, 121))
@@ -225,6 +225,21 @@ class TestOtherReadings:
         assert not readings[0].pieces.neighbours.any()
         others = {id(reading.found) for reading in readings} - {id(first.found)}
         assert len(others) == 2
+
+    def test_a_galaxy_in_the_very_middle_is_looked_for_where_none_is_seen(self, images):
+        seen = set()
+        for image in [*images, _crowd()]:
+            field = measure_field(image)
+            first = read_field(field)
+            middle = tuple(0.5 * (n - 1) for n in field.light.shape[::-1])
+            aside = not first.visible or np.hypot(*np.subtract(first.centre, middle)) > ASIDE
+            others = [reading for reading in other_readings(field, first) if reading.found is not first.found]
+            there = [reading for reading in others if reading.centre == middle]
+            assert bool(there) == aside
+            # what outshines it does not count as another galaxy
+            assert all(reading.rival == 0.0 and reading.rival_light is None for reading in there)
+            seen.add(bool(aside))
+        assert seen == {True, False}
 
     def test_no_galaxy_shines_where_none_may(self, images):
         field = measure_field(images[0])
