@@ -4,9 +4,8 @@
 import time
 
 from lensing_sr._assembly import assemble
-from lensing_sr._readings import better_readings, less_doubtful, worth_another
+from lensing_sr._readings import better_readings, takes_over, worth_another
 from lensing_sr._stack import group_alike, stack
-from lensing_sr.quality import WEAK_EVIDENCE
 from lensing_sr.utils._progress import progress as progress_bar
 
 __all__ = ["resolve", "resolve_again"]
@@ -76,11 +75,8 @@ def resolve_again(images, prepared, results, explain, weigh, *, device, dtype=No
     better = {i: other for i, other in zip(doubted, others, strict=True) if other is not None}
     again = [images[i] for i in better], list(better.values())
     for i, result in zip(better, resolve(*again, explain, device=device, dtype=dtype, **settings), strict=True):
+        total = results[i].meta["time_s"] + result.meta["time_s"]
         # weighed at coarse pixels, it may still turn out no better
-        first, told = results[i].quality, result.quality
-        sounder = told.trustworthy or set(told.flags) < set(first.flags)
-        sounder = sounder and not told.lens_evidence < min(WEAK_EVIDENCE, first.lens_evidence)
-        better = sounder or (not first.trustworthy and told.lens_evidence > first.lens_evidence)
-        if better or less_doubtful(told, first):
-            result.meta["time_s"] += results[i].meta["time_s"]
+        if takes_over(result.quality, results[i].quality):
             results[i] = result
+        results[i].meta["time_s"] = total

@@ -6,9 +6,9 @@ import math
 
 from lensing_sr._stack import group_alike, stack
 from lensing_sr.image.prepare import RIVAL, cut_out, read_again
-from lensing_sr.quality import WEAK_EVIDENCE
+from lensing_sr.quality import DOUBTFUL, WEAK_EVIDENCE
 
-__all__ = ["DOUBTED", "better_readings", "less_doubtful", "worth_another"]
+__all__ = ["DOUBTED", "better_readings", "less_doubtful", "takes_over", "worth_another"]
 
 #: ln of the evidence ratio of lens over no lens below which an image is read again, and by how much another reading
 #: must be better.
@@ -22,12 +22,12 @@ SIDE = 64
 
 
 def worth_another(prepared, quality, grounds):
-    """Whether an image should be read again: hardly a lens, or one with a flaw.
+    """Whether an image should be read again: hardly a lens, a doubtful one, or a flawed one of an odd galaxy.
 
     Nor is one trusted that the networks, to which nothing is masked, see `APART` from where it was found.
     """
-    doubtful = quality.lens_evidence < DOUBTED or grounds.get("apart", 0.0) > APART
-    return doubtful or _flawed(prepared, quality)
+    doubtful = quality.doubt > DOUBTFUL or grounds.get("apart", 0.0) > APART
+    return doubtful or quality.lens_evidence < DOUBTED or _flawed(prepared, quality)
 
 
 def less_doubtful(quality, first):
@@ -35,9 +35,25 @@ def less_doubtful(quality, first):
     return quality.doubt < CLEARER * first.doubt
 
 
+def takes_over(quality, first):
+    """Whether the result of another reading takes the place of that of the first, by their verdicts.
+
+    It does if it has no flags, or fewer and none of its own, and is no less a lens; if it leaves half of the doubt; or
+    if the first is flagged and explains hardly anything, and less than it does.
+    """
+    fewer = quality.trustworthy or set(quality.flags) < set(first.flags)
+    sounder = fewer and not quality.lens_evidence < min(WEAK_EVIDENCE, first.lens_evidence)
+    # what is masked differs: evidences compare where the first is a little
+    more = not first.trustworthy and first.lens_evidence < min(DOUBTED, quality.lens_evidence)
+    return sounder or more or less_doubtful(quality, first)
+
+
 def _flawed(prepared, quality):
-    """Whether an explanation has flags that the image had not before, or leaves a second galaxy unexplained."""
-    return not set(quality.flags) <= set(prepared.flags) - {RIVAL}
+    """Whether an image may have been taken for the lens galaxy: none in the middle, and flags that speak against it.
+
+    They are those that the image had not before it was explained, and a second galaxy that remains unexplained.
+    """
+    return prepared.reading.aside and not set(quality.flags) <= set(prepared.flags) - {RIVAL}
 
 
 def _unsound(prepared, quality):

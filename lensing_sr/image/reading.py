@@ -28,8 +28,9 @@ __all__ = ["DETECTED", "Reading", "other_readings", "read_field"]
 DETECTED = 5.0
 #: Other lights that may be the lens galaxy; neighbours that are taken for images one at a time; readings in all.
 LIGHTS, SINGLES, READINGS = 2, 3, 8
-#: Distance in pixels from which a galaxy is another one; from the middle, that from which it may be an image.
-ANOTHER, ASIDE = 3.0, 1.5
+#: Distance in pixels from which a galaxy is another one; from the middle, that from which it may be an image, and the
+#: part of the arcs' radius that this distance is at least.
+ANOTHER, ASIDE, INWARDS = 3.0, 1.5, 0.15
 
 
 @dataclass
@@ -74,6 +75,17 @@ class Reading:
     def radius(self):
         """Radius of the arcs in pixels; 0 without."""
         return self.pieces.ring
+
+    @property
+    def middle(self):
+        """(column, row) of the middle of the field."""
+        return tuple(0.5 * (n - 1) for n in self.pieces.arcs.shape[::-1])
+
+    @property
+    def aside(self):
+        """Whether a galaxy in the very middle of the field would be another one: none is seen, or not near there."""
+        near = max(ASIDE, INWARDS * self.radius)
+        return not self.visible or bool(np.hypot(*np.subtract(self.centre, self.middle)) > near)
 
     def keeping(self, numbers):
         """The same with some neighbours (`Pieces.others`) taken for arcs."""
@@ -127,11 +139,11 @@ def other_readings(field, first, lens_light="auto", *, elsewhere=True):
     list of Reading
         At most eight.
     """
-    about, middle = [], tuple(0.5 * (n - 1) for n in field.light.shape[::-1])
-    aside = not first.visible or np.hypot(*np.subtract(first.centre, middle)) > ASIDE
-    if lens_light is not False and aside and first.snr >= DETECTED:
+    about = []
+    if lens_light is not False and first.aside and first.snr >= DETECTED:
         # what outshines it are its arcs: they neither draw it to them nor are its rivals
-        about.append(replace(_read_about(field, middle, first.snr, True, held=True), rival=0.0, rival_light=None))
+        there = _read_about(field, first.middle, first.snr, True, held=True)
+        about.append(replace(there, rival=0.0, rival_light=None))
     if elsewhere and lens_light is not False:
         lights = find_lights(field.light, field.sigma, field.bad, field.blank)
         near = [

@@ -15,7 +15,7 @@ from scipy import ndimage
 from lensing_sr import LensImage, LensingSuperResolver, _readings
 from lensing_sr._explanation import Verdict, left_in_the_middle
 from lensing_sr._packing import LEFT_OVER, accounts_for
-from lensing_sr._readings import better_readings, worth_another
+from lensing_sr._readings import better_readings, takes_over, worth_another
 from lensing_sr.image.prepare import prepare, read_again
 from lensing_sr.quality import Quality
 from lensing_sr.simulation import LensPopulation
@@ -222,16 +222,35 @@ def test_worth_another(misread):
     assert not worth_another(part, sound, {})
     assert worth_another(part, dataclasses.replace(sound, lens_evidence=50.0), {})
     assert worth_another(part, odd, {})
-    shining = dataclasses.replace(part, lens_visible=True)
-    assert worth_another(shining, odd, {})
     # what preparation itself found is no reason, but for a second galaxy that may be an image
     assert not worth_another(dataclasses.replace(part, flags=["swapped"]), odd, {})
     rival = dataclasses.replace(sound, flags=("second galaxy",))
-    assert worth_another(dataclasses.replace(shining, flags=["second galaxy"]), rival, {})
+    assert worth_another(dataclasses.replace(part, flags=["second galaxy"]), rival, {})
+    # nor is anything that is said of a galaxy where one is expected
+    reading = dataclasses.replace(part.reading, visible=True, centre=part.reading.middle)
+    shining = dataclasses.replace(part, lens_visible=True, reading=reading)
+    assert not worth_another(shining, odd, {})
+    off = dataclasses.replace(reading, centre=tuple(c + reading.radius for c in reading.middle))
+    assert worth_another(dataclasses.replace(shining, reading=off), odd, {})
     # what the networks see elsewhere is one
     assert not worth_another(shining, sound, {"apart": 0.1})
     assert worth_another(shining, sound, {"apart": 0.2})
-    assert worth_another(shining, dataclasses.replace(sound, doubt=0.3, flags=("doubtful",)), {"apart": 0.1})
+    assert worth_another(shining, dataclasses.replace(sound, doubt=0.3), {"apart": 0.1})
+
+
+FLAGS = st.frozensets(st.sampled_from(["poor fit", "edge", "swapped"]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(flags=FLAGS, before=FLAGS, evidence=st.floats(-50, 500), least=st.floats(-50, 500))
+def test_what_takes_the_place_of_a_first_result(flags, before, evidence, least):
+    """Fewer flags do, and more evidence of what had little and flags; no new flags upon a lens that is established."""
+    first = Quality(chi2=1.0, noise_scale=1.0, flags=tuple(before), lens_evidence=least)
+    other = dataclasses.replace(first, flags=tuple(flags), lens_evidence=evidence)
+    assert takes_over(other, first) or not (flags < before and evidence > 10.0)
+    assert not takes_over(other, first) or flags < before or not flags or (before and least < min(100.0, evidence))
+    # half of the doubt does in any case
+    assert takes_over(dataclasses.replace(other, doubt=0.19), dataclasses.replace(first, doubt=0.4))
 
 
 class TestRival:

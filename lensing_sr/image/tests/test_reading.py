@@ -15,7 +15,7 @@ from lensing_sr.image.field import Field, measure_field
 from lensing_sr.image.lens_image import LensImage
 from lensing_sr.image.pieces import Detections
 from lensing_sr.image.prepare import cut_out, prepare, read_again
-from lensing_sr.image.reading import ASIDE, READINGS, other_readings, read_field
+from lensing_sr.image.reading import ASIDE, INWARDS, READINGS, other_readings, read_field
 from lensing_sr.simulation import LensPopulation
 
 ROWS, COLUMNS = np.indices((121, 121))
@@ -232,10 +232,12 @@ class TestOtherReadings:
             field = measure_field(image)
             first = read_field(field)
             middle = tuple(0.5 * (n - 1) for n in field.light.shape[::-1])
-            aside = not first.visible or np.hypot(*np.subtract(first.centre, middle)) > ASIDE
+            away = np.hypot(*np.subtract(first.centre, middle))
+            aside = not first.visible or away > max(ASIDE, INWARDS * first.radius)
             others = [reading for reading in other_readings(field, first) if reading.found is not first.found]
             there = [reading for reading in others if reading.centre == middle]
-            assert bool(there) == aside
+            assert bool(there) == first.aside == aside
+            assert not any(reading.aside for reading in there)
             # what outshines it does not count as another galaxy
             assert all(reading.rival == 0.0 and reading.rival_light is None for reading in there)
             seen.add(bool(aside))
