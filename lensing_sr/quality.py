@@ -20,11 +20,11 @@ WEAK_EVIDENCE = 10.0
 UNLIKELY, DOUBTFUL = 0.3, 0.2
 #: How ln of the odds of a lens, and of an Einstein radius off by 20 %, follow from what is known of a fit
 #: (``python -m benchmarks.calibration``: 360 images; for the latter 216 lenses more of ``--negatives 0 --seed 1 --count
-#: 12``, both as an earlier finder and the first readings had them).
-ODDS = {"offset": -0.22, "seen": 2.30, "evidence": 0.45, "arc_chi2": -0.62}
+#: 12``).
+ODDS = {"offset": -0.31, "seen": 2.57, "evidence": 0.42, "arc_chi2": -0.76}
 DOUBT = {
-    "offset": -2.35, "seen": -0.56, "evidence": -0.61, "apart": 1.55, "unlikely": -1.72, "others": 0.45, "shear": 0.27,
-    "size": -0.05,
+    "offset": -2.14, "seen": -1.08, "evidence": -0.69, "arc_chi2": 0.31, "apart": 0.85, "unlikely": -1.21,
+    "others": 0.12, "shear": 0.62, "size": -0.08,
 }  # fmt: skip
 #: A rival within this much of the best cost (chi-square over temperature) is as good, given how models err.
 RIVAL_COST = 12.0
