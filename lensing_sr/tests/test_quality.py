@@ -87,6 +87,8 @@ def test_a_lens_that_looks_like_one_is_one(grounds):
     assert ODDS["seen"] > 0 and ODDS["arc_chi2"] < 0 < DOUBT["apart"]
     sure = grounds | {"seen": 8.0, "evidence": 1e4, "arc_chi2": 1.0}
     assert weighed(sure, ODDS) > 0.9 > weighed(sure | {"seen": -8.0}, ODDS)
-    agreed = grounds | {"evidence": 1e4, "apart": 0.01, "unlikely": 0.0, "others": 0, "shear": 0.0, "size": 0.1}
-    contradicted = agreed | {"evidence": 0.0, "apart": 1.0, "others": 2}
+    fitted = {"evidence": 1e4, "arc_chi2": 1.0, "others": 0, "shear": 0.0, "size": 0.1}
+    agreed = grounds | fitted | {"apart": 0.01, "unlikely": 0.0}
+    # an Einstein radius far from where the estimator sees it is one to which it gives hardly a chance
+    contradicted = agreed | {"evidence": 0.0, "apart": 1.0, "unlikely": -10.0, "others": 2}
     assert weighed(agreed, DOUBT) < 0.1 < weighed(contradicted, DOUBT)
