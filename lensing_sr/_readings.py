@@ -92,7 +92,8 @@ def better_readings(images, prepared, quality, explain, *, batch, device, dtype=
     for i, (image, first, told) in enumerate(zip(images, prepared, quality, strict=True)):
         # the galaxy of a lens, however faint, is not doubted; what was masked beside it is
         others = read_again(image, first, elsewhere=told.lens_evidence < WEAK_EVIDENCE or _unsound(first, told))
-        others = [one for one in others if RIVAL not in one.flags or RIVAL in first.flags]
+        # beside a galaxy in the middle, bright light may well be its images, and must be explained as such
+        others = [one for one in others if RIVAL not in one.flags or RIVAL in first.flags or not one.reading.aside]
         owners += [i] * len(others)
         readings += others
     seen, better = [images[i] for i in owners], [[] for _ in images]

@@ -141,9 +141,8 @@ def other_readings(field, first, lens_light="auto", *, elsewhere=True):
     """
     about = []
     if lens_light is not False and first.aside and first.snr >= DETECTED:
-        # what outshines it are its arcs: they neither draw it to them nor are its rivals
-        there = _read_about(field, first.middle, first.snr, True, held=True)
-        about.append(replace(there, rival=0.0, rival_light=None))
+        # what outshines it may be its arcs: they must not draw it to them
+        about.append(_read_about(field, first.middle, first.snr, True, held=True))
     if elsewhere and lens_light is not False:
         lights = find_lights(field.light, field.sigma, field.bad, field.blank)
         near = [

@@ -113,7 +113,7 @@ def test_a_galaxy_that_its_images_outshine_is_looked_for_in_the_middle(instrumen
     image, theta_E = _draw(LensPopulation(instrument, scale=1, arc_sn=(60.0, 200.0), **settings), seed, number)
     assert not prepare(image).lens_visible
     found = LensingSuperResolver(**QUICK).super_resolve(image)
-    assert "a galaxy is taken for the lens" in found.quality.notes[-1]
+    assert any("a galaxy is taken for the lens" in note for note in found.quality.notes)
     assert found.quality.trustworthy and found.quality.chi2 < 1.1
     assert _theta(found) == pytest.approx(theta_E, rel=0.03)
 
