@@ -43,7 +43,7 @@ def takes_over(quality, first):
     """
     fewer = quality.trustworthy or set(quality.flags) < set(first.flags)
     sounder = fewer and not quality.lens_evidence < min(WEAK_EVIDENCE, first.lens_evidence)
-    # what is masked differs: evidences compare where the first is a little
+    # what is masked differs: only a low evidence may be outbid
     more = not first.trustworthy and first.lens_evidence < min(DOUBTED, quality.lens_evidence)
     return sounder or more or less_doubtful(quality, first)
 
