@@ -8,7 +8,7 @@ from lensing_sr._stack import group_alike, stack
 from lensing_sr.image.prepare import RIVAL, cut_out, read_again
 from lensing_sr.quality import DOUBTFUL, WEAK_EVIDENCE
 
-__all__ = ["DOUBTED", "better_readings", "less_doubtful", "takes_over", "worth_another"]
+__all__ = ["DOUBTED", "better_readings", "takes_over", "worth_another"]
 
 #: ln of the evidence ratio of lens over no lens below which an image is read again, and by how much another reading
 #: must be better.
@@ -22,7 +22,7 @@ SIDE = 64
 
 
 def worth_another(prepared, quality, grounds):
-    """Whether an image should be read again: hardly a lens, a doubtful one, or a flawed one of an odd galaxy.
+    """Whether an image should be read again: hardly a lens, a doubtful one, or one whose galaxy may be an image.
 
     Nor is one trusted that the networks, to which nothing is masked, see `APART` from where it was found.
     """
@@ -30,7 +30,7 @@ def worth_another(prepared, quality, grounds):
     return doubtful or quality.lens_evidence < DOUBTED or _flawed(prepared, quality)
 
 
-def less_doubtful(quality, first):
+def _less_doubtful(quality, first):
     """Whether a verdict leaves clearly less doubt about the Einstein radius than a first one; no look, no doubt."""
     return quality.doubt < CLEARER * first.doubt
 
@@ -45,7 +45,7 @@ def takes_over(quality, first):
     sounder = fewer and not quality.lens_evidence < min(WEAK_EVIDENCE, first.lens_evidence)
     # what is masked differs: only a low evidence may be outbid
     more = not first.trustworthy and first.lens_evidence < min(DOUBTED, quality.lens_evidence)
-    return sounder or more or less_doubtful(quality, first)
+    return sounder or more or _less_doubtful(quality, first)
 
 
 def _flawed(prepared, quality):
@@ -109,7 +109,7 @@ def better_readings(images, prepared, quality, explain, *, batch, device, dtype=
         for row, k in enumerate(members):
             verdict = found.verdict(row, found.values(row)[0])
             owner, explains = owners[k], not verdict.flags and verdict.evidence > enough[owners[k]]
-            clearly = explains or less_doubtful(verdict, quality[owner])
+            clearly = explains or _less_doubtful(verdict, quality[owner])
             if clearly or _flawed(prepared[owner], quality[owner]):
                 better[owner].append((verdict, readings[k], clearly))
     chosen = [None] * len(images)

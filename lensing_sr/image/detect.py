@@ -19,6 +19,7 @@ __all__ = [
     "find_lights",
     "is_image",
     "lens_is_visible",
+    "middle_of",
     "residual_significance",
 ]
 
@@ -68,7 +69,7 @@ def find_lens(data, noise, mask, blank=None):
     """
     score, snr = _compact_light(data, noise, mask, blank)
     if not score.max() > 0:
-        return _middle(data), float(snr.max())
+        return middle_of(data.shape), float(snr.max())
     row, column = np.unravel_index(np.argmax(score), data.shape)
     return (float(column), float(row)), float(snr[row, column])
 
@@ -99,15 +100,15 @@ def _compact_light(data, noise, mask, blank):
     snr = smoothed_snr(np.where(mask, 0.0, data), noise, mask, 2.0)
     if blank is not None:
         snr = _over_blank_sky(snr, blank)
-    score = light * np.exp(-0.5 * (distances(data.shape, _middle(data)) / (0.12 * min(nx, ny))) ** 2)
+    score = light * np.exp(-0.5 * (distances(data.shape, middle_of(data.shape)) / (0.12 * min(nx, ny))) ** 2)
     inner = np.zeros(data.shape, dtype=bool)
     inner[2:-2, 2:-2] = True
     return np.where(inner & (snr > 5.0) & (weight > 0.3), score, 0.0), snr
 
 
-def _middle(data):
-    """(column, row) of the middle of an array."""
-    return (data.shape[1] - 1) / 2, (data.shape[0] - 1) / 2
+def middle_of(shape):
+    """(column, row) of the middle of an array of a shape."""
+    return 0.5 * (shape[1] - 1), 0.5 * (shape[0] - 1)
 
 
 def distances(shape, centre):
@@ -136,7 +137,7 @@ def lens_is_visible(data, mask, centre):
     bool
     """
     half = 0.5 * min(data.shape)
-    middle = ((data.shape[1] - 1) / 2, (data.shape[0] - 1) / 2)
+    middle = middle_of(data.shape)
     # far from the middle, light whose centroid runs away along it is an arc: its moments where it leads say so
     far = np.hypot(centre[0] - middle[0], centre[1] - middle[1]) > FAR * half
     (x, y), (e1, e2), size = (adaptive_moments if far else moments_near)(data, mask, centre)
@@ -171,7 +172,7 @@ def is_image(significance, centre):
     """
     labels, _ = ndimage.label(clear(significance))
     this = labels[tuple(int(round(c)) for c in centre[::-1])]
-    middle = tuple(0.5 * (n - 1) for n in significance.shape[::-1])
+    middle = middle_of(significance.shape)
     if not this or np.hypot(centre[0] - middle[0], centre[1] - middle[1]) < OFF * min(middle):
         return False
     here = labels == this

@@ -17,6 +17,7 @@ from lensing_sr.image.detect import (
     find_lights,
     is_image,
     lens_is_visible,
+    middle_of,
     residual_significance,
 )
 from lensing_sr.image.galaxy import adaptive_moments, fit_galaxy
@@ -79,7 +80,7 @@ class Reading:
     @property
     def middle(self):
         """(column, row) of the middle of the field."""
-        return tuple(0.5 * (n - 1) for n in self.pieces.arcs.shape[::-1])
+        return middle_of(self.pieces.arcs.shape)
 
     @property
     def aside(self):
@@ -182,7 +183,7 @@ def _read_about(field, centre, snr, visible, held=False):
         galaxy = fit_galaxy(data, field.sigma, mask, centre, held=held)
         centre, size, residual = galaxy.centre, galaxy.half_light_radius, galaxy.residual
     else:
-        centre, size = ((data.shape[1] - 1) / 2, (data.shape[0] - 1) / 2), 0.0
+        centre, size = middle_of(data.shape), 0.0
         residual = _bare(field)
     significance = residual_significance(residual, mask, field.blank)
     radius = arc_radius(significance, centre)

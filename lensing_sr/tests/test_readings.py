@@ -183,28 +183,22 @@ class TestBetterReadings:
         (found,) = self.choose(*first, lambda _: (-20.0, ("poor fit",), after), doubt=before)
         assert (found is not None) == (after < 0.5 * before)
 
-    def test_the_least_doubtful_is_chosen(self, first):
-        image, before = first
-        readings = [part.reading for part in read_again(image, before)]
-        for best in readings:
-            own = best.kept, best.centre
-            (found,) = self.choose(
-                image, before, lambda r: (0.0, (), 0.1) if (r.kept, r.centre) == own else (1e3, (), 0.21), doubt=0.9
-            )
+    @pytest.mark.parametrize(
+        "best, rest, before",
+        [
+            pytest.param((0.0, (), 0.1), (1e3, (), 0.21), {"doubt": 0.9}, id="the least doubtful"),
+            # of a flawed lens, though nothing is clearly better
+            pytest.param((-20.0, ("swapped",)), (-30.0, ("swapped",)), {"flags": ("edge",)}, id="the most evident"),
+        ],
+    )
+    def test_the_likeliest_is_chosen(self, first, best, rest, before):
+        image, prepared = first
+        for own in [(part.reading.kept, part.reading.centre) for part in read_again(image, prepared)]:
+            (found,) = self.choose(image, prepared, lambda r: best if (r.kept, r.centre) == own else rest, **before)
             assert (found.reading.kept, found.reading.centre) == own
 
     def test_a_flagged_lens_is_none_where_nothing_tells_of_doubt(self, first):
         assert self.choose(*first, lambda _: (1e4, ("swapped",))) == [None]
-
-    def test_of_a_flawed_lens_the_likeliest_other_reading_is_taken(self, first):
-        image, before = first
-        readings = [part.reading for part in read_again(image, before)]
-        for best in readings:
-            own = best.kept, best.centre
-            (found,) = self.choose(
-                image, before, lambda r: (-20.0 if (r.kept, r.centre) == own else -30.0, ("swapped",)), flags=("edge",)
-            )
-            assert (found.reading.kept, found.reading.centre) == own
 
     def test_an_odd_lens_that_does_not_shine_has_no_say(self, first):
         assert not first[1].lens_visible
