@@ -12,8 +12,8 @@ from lensing_sr.networks.views import make_views
 
 __all__ = ["estimate_lenses", "look", "propose_starts"]
 
-#: Components whose means compete; draws that tell the scatter.
-CANDIDATES, DRAWS = 8, 512
+#: Proposals from which a fit starts, those that compete where nothing is fitted, draws that tell the scatter.
+STARTS, CANDIDATES, DRAWS = 8, 12, 512
 
 
 def look(observation, centre, *, lens_light=True, correlation=None, psf_fwhm=0.0):
@@ -24,7 +24,7 @@ def look(observation, centre, *, lens_light=True, correlation=None, psf_fwhm=0.0
     )  # fmt: skip
 
 
-def propose_starts(network, observation, centre, count=CANDIDATES, **optics):
+def propose_starts(network, observation, centre, count=STARTS, **optics):
     """Parameters of lens and source from which to start a fit, ``(images, count, 13)`` float64.
 
     Parameters

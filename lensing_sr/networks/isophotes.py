@@ -8,8 +8,6 @@ means over the ellipses that give little weight to what shines more than the res
 
 import torch
 
-from lensing_sr.networks.views import SIDE
-
 __all__ = ["without_isophotes"]
 
 #: Width in pixels of the Gaussian window in which moments are taken, steps to find them, flattest ellipse.
@@ -28,7 +26,7 @@ def without_isophotes(significance, seen):
     Parameters
     ----------
     significance, seen : torch.Tensor
-        As in `~lensing_sr.networks.views.Views`, ``(..., SIDE, SIDE)``.
+        As in `~lensing_sr.networks.views.Views`, ``(..., side, side)``.
 
     Returns
     -------
@@ -47,11 +45,11 @@ def without_isophotes(significance, seen):
     True
     """
     shape = significance.shape
-    light, seen = significance.reshape(-1, SIDE, SIDE), seen.reshape(-1, SIDE, SIDE).to(significance)
+    light, seen = significance.flatten(0, -3), seen.flatten(0, -3).to(significance)
     flat, good = light.flatten(1), seen.flatten(1)
     radius = _elliptical_radius(None, light)
     for cut in (*CUTS, None):
-        place = (radius.flatten(1) / SIDE).clamp_max(0.999) ** (1.0 / POWER) * (NODES - 1)
+        place = (radius.flatten(1) / shape[-1]).clamp_max(0.999) ** (1.0 / POWER) * (NODES - 1)
         below = place.long().clamp_max(NODES - 2)
         nodes = below, place - below
         galaxy, weight = _galaxy(torch.asinh(flat), good, nodes, 1 if cut else ROUNDS)
@@ -79,9 +77,10 @@ def _galaxy(stretched, good, nodes, rounds):
 
 
 def _elliptical_radius(light, like):
-    """Radius in pixels, of the circle of the same area, ``(n, SIDE, SIDE)``, about the light in the middle."""
-    axis = torch.arange(SIDE, device=like.device, dtype=like.dtype) - 0.5 * (SIDE - 1)
-    x, y = axis.expand(SIDE, SIDE), axis[:, None].expand(SIDE, SIDE)
+    """Radius in pixels, of the circle of the same area, ``(n, side, side)``, about the light in the middle."""
+    side = like.shape[-1]
+    axis = torch.arange(side, device=like.device, dtype=like.dtype) - 0.5 * (side - 1)
+    x, y = axis.expand(side, side), axis[:, None].expand(side, side)
     n = len(like)
     if light is None:
         return torch.hypot(x, y).expand(n, -1, -1)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 
 from lensing_sr.networks.mixture import MACRO, TOTAL, Mixture, in_arcsec, laid_down_parameters
-from lensing_sr.networks.symmetry import SYMMETRIES, laid_down
+from lensing_sr.networks.symmetry import SYMMETRIES
 from lensing_sr.networks.view_reader import ViewReader
 
 __all__ = ["Estimate", "LensEstimator"]
@@ -90,11 +90,11 @@ class LensEstimator(ViewReader):
         )
 
     @torch.no_grad()
-    def propose(self, views, count, *, turns=4, answer=None):
+    def propose(self, views, count, *, turns=8, answer=None):
         """Parameters from which to start a fit, ``(images, count, 19)``, arcsec.
 
-        The best component of each of `turns` orientations of the image comes first, then the other components, then
-        draws.
+        First comes the median of the best components in `turns` orientations of the image, which errs less than any of
+        them; then the best of the image as it is, the other components, the best of the other orientations, and draws.
 
         Parameters
         ----------
@@ -113,12 +113,18 @@ class LensEstimator(ViewReader):
             float64, ordered as `lensing_sr.forward.model.LENS` + `SOURCE` + `LIGHT`.
         """
         first = (self(views) if answer is None else answer).mixture
-        answers = [first, *(self.turned(views, symmetry) for symmetry in SYMMETRIES[1:turns])]
-        rows = [mixture.best()[:, None] for mixture in answers]
+        best = [first.best()]
+        if turns > 1:
+            others = self(views.laid_down(*SYMMETRIES[1:turns])).mixture.best().unflatten(0, (turns - 1, -1))
+            best += [
+                laid_down_parameters(mean, _back(symmetry))
+                for mean, symmetry in zip(others, SYMMETRIES[1:turns], strict=True)
+            ]
+        best = torch.stack(best, dim=1)
         order = first.log_share.argsort(dim=1, descending=True)
         images = torch.arange(len(order), device=order.device)[:, None]
-        rows.append(first.mean[images, order[:, 1:]])
-        rows = torch.cat(rows, dim=1)
+        middle = best.quantile(0.5, dim=1, keepdim=True)
+        rows = torch.cat([middle, best[:, :1], first.mean[images, order[:, 1:]], best[:, 1:]], dim=1)
         if rows.shape[1] < count:
             generator = torch.Generator().manual_seed(0)
             rows = torch.cat([rows, first.sample(count - rows.shape[1], generator)], dim=1)
@@ -127,18 +133,19 @@ class LensEstimator(ViewReader):
 
     def turned(self, views, symmetry):
         """The `Mixture` that the image laid down otherwise suggests, in the frame of the image as it is."""
-        views = views._replace(
-            significance=laid_down(views.significance, symmetry), seen=laid_down(views.seen, symmetry)
-        )
-        mixture = self(views).mixture
+        mixture = self(views.laid_down(symmetry)).mixture
         if not any(symmetry):
             return mixture
-        # back: the last reversal first; a transposition swaps columns and rows
-        transposed, columns, rows = symmetry
-        back = (transposed, rows, columns) if transposed else symmetry
+        back = _back(symmetry)
         mean = laid_down_parameters(mixture.mean, back)
         turn = laid_down_parameters(torch.eye(TOTAL, dtype=mean.dtype, device=mean.device), back)
         # t' = t M, so that the covariance turns to M^T C M and the precision's root to M^T L, made triangular again
         root = turn.T @ mixture.precision
         factor = torch.linalg.cholesky((root @ root.mT).double()).to(mean)
         return Mixture(mixture.log_share, mean, factor)
+
+
+def _back(symmetry):
+    """The symmetry that undoes one: the last reversal first, where a transposition has swapped columns and rows."""
+    transposed, columns, rows = symmetry
+    return (transposed, rows, columns) if transposed else symmetry

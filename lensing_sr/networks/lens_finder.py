@@ -11,15 +11,14 @@ whatever hides the two likelihoods (here lens, source, neighbours, noise, PSF: a
 
 import torch
 
-from lensing_sr.networks.isophotes import without_isophotes
-from lensing_sr.networks.symmetry import SYMMETRIES, laid_down
+from lensing_sr.networks.symmetry import SYMMETRIES
 from lensing_sr.networks.view_reader import ViewReader
 
 __all__ = ["LensFinder"]
 
 
 class LensFinder(ViewReader):
-    r"""Views of an image, and of it without its galaxy, to ln B of a lens against a galaxy that is none.
+    r"""Views of an image to ln B of a lens against a galaxy that is none.
 
     Parameters
     ----------
@@ -43,13 +42,12 @@ class LensFinder(ViewReader):
     """
 
     def __init__(self, *, widths=(32, 48, 80, 128), steps=(1, 2, 2, 2), hidden=256):
-        super().__init__(1, widths=widths, steps=steps, hidden=hidden, more=1)
+        super().__init__(1, widths=widths, steps=steps, hidden=hidden)
         self.settings = {"network": "lens-finder"} | self.settings
 
-    def forward(self, views, bare=None):
-        """ln B of `Views`, ``(images,)``; `bare`, where it is known, is what `without_isophotes` leaves of them."""
-        bare = without_isophotes(views.significance, views.seen) if bare is None else bare
-        return self.read(views, torch.asinh(bare))[:, 0]
+    def forward(self, views):
+        """ln B of `Views`, ``(images,)``."""
+        return self.read(views)[:, 0]
 
     @torch.no_grad()
     def judge(self, views, *, turns=8):
@@ -66,10 +64,4 @@ class LensFinder(ViewReader):
         -------
         torch.Tensor
         """
-        maps = views.significance, views.seen, without_isophotes(views.significance, views.seen)
-        significance, seen, bare = (
-            torch.cat([laid_down(part, symmetry) for symmetry in SYMMETRIES[:turns]]) for part in maps
-        )
-        conditions = views.conditions.repeat(turns, 1)
-        answers = self(views._replace(significance=significance, seen=seen, conditions=conditions), bare)
-        return answers.view(turns, -1).mean(dim=0).double()
+        return self(views.laid_down(*SYMMETRIES[:turns])).view(turns, -1).mean(dim=0).double()

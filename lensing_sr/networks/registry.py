@@ -32,7 +32,7 @@ class RegisteredWeights(NamedTuple):
 REGISTRY = {
     "lens-estimator": RegisteredWeights(
         "lens-estimator.safetensors",
-        "ead571febe276c8d6d8b2f87c868e679910f36823ec09222fe153c2962c1c6f4",
+        "4abc6ca0c690f07d46ab0a75ddf276234aad30cdf0f87d0dae88fffeac52f66e",
         "lens-estimator.toml",
     ),
     "lens-finder": RegisteredWeights(

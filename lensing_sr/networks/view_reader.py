@@ -12,8 +12,9 @@ __all__ = ["ViewReader", "channels"]
 
 #: Significances that become of order one in each brightness channel.
 STRETCHES = (1.0, 10.0)
-#: Channels of one view: stretched brightness, the same without rings, without half a turn, what is seen, x, y, r.
-CHANNELS = len(STRETCHES) + 2 + 1 + 3
+#: Channels of one view: stretched brightness, the same without rings, without half a turn, what is seen, x, y, r; last,
+#: without its galaxy.
+CHANNELS = len(STRETCHES) + 2 + 1 + 3 + 1
 #: Rings whose mean is taken off.
 RINGS = 24
 
@@ -47,20 +48,18 @@ class ViewReader(nn.Module):
         Residual steps at each.
     hidden : int
         Length of the vectors.
-    more : int
-        Further maps of each view that it is shown.
 
     Notes
     -----
     There are no normalisation layers: what one image is told must not depend on its neighbours in the batch.
     """
 
-    def __init__(self, outputs, *, widths, steps, hidden, more=0):
+    def __init__(self, outputs, *, widths, steps, hidden):
         super().__init__()
         self.settings = {"widths": list(widths), "steps": list(steps), "hidden": hidden}
         self.told = nn.Linear(CONDITIONS, widths[0])
         layers, before = [], CHANNELS
-        self.stem = nn.Conv2d(CHANNELS + more, widths[0], 5, stride=2, padding=2)
+        self.stem = nn.Conv2d(CHANNELS, widths[0], 5, stride=2, padding=2)
         for k, (width, count) in enumerate(zip(widths, steps, strict=True)):
             if k:
                 layers.append(nn.Conv2d(before, width, 3, stride=2, padding=1))
@@ -79,12 +78,10 @@ class ViewReader(nn.Module):
         nn.init.normal_(self.answer.weight, std=0.02)
         nn.init.zeros_(self.answer.bias)
 
-    def read(self, views, *more):
-        """The numbers of `Views` (and of further maps shaped as their significance), ``(images, outputs)`` float32."""
+    def read(self, views):
+        """The numbers of `Views`, ``(images, outputs)`` float32."""
         images = len(views.significance)
-        maps = channels(views.significance.flatten(0, 1), views.seen.flatten(0, 1))
-        if more:
-            maps = torch.cat([maps, *(part.flatten(0, 1)[:, None] for part in more)], dim=1)
+        maps = channels(*(part.flatten(0, 1) for part in (views.significance, views.seen, views.bare)))
         told = self.told(views.conditions).repeat_interleave(len(ZOOMS), dim=0)
         maps = self.stem(maps.to(memory_format=torch.channels_last)) + told[:, :, None, None]
         vectors = torch.relu(self.squeeze(torch.relu(self.trunk(maps)).flatten(1))).view(images, -1)
@@ -93,12 +90,12 @@ class ViewReader(nn.Module):
         return self.answer(vector).float()
 
 
-def channels(significance, seen):
+def channels(significance, seen, bare):
     """Input channels of one view each, ``(n, CHANNELS, SIDE, SIDE)``.
 
     Parameters
     ----------
-    significance, seen : torch.Tensor
+    significance, seen, bare : torch.Tensor
         As in `Views`, ``(n, SIDE, SIDE)``.
 
     Returns
@@ -118,4 +115,4 @@ def channels(significance, seen):
     parts = [torch.asinh(significance / s) for s in STRETCHES]
     parts += [torch.asinh(without_rings), torch.asinh(half_turn), seen]
     parts += [plane.expand(n, -1, -1) for plane in (x, y, radius)]
-    return torch.stack(parts, dim=1)
+    return torch.stack([*parts, torch.asinh(bare)], dim=1)

@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 import torch
 
+from lensing_sr.networks.isophotes import without_isophotes
+from lensing_sr.networks.symmetry import laid_down
+
 __all__ = ["CONDITIONS", "SIDE", "ZOOMS", "Views", "make_views", "overlaps"]
 
 #: Pixels a side.
@@ -38,6 +41,8 @@ class Views(NamedTuple):
         s of the module, 0 where masked, ``(images, 2, SIDE, SIDE)``.
     seen : torch.Tensor
         1 where there are data, 0 where masked or outside; shaped alike.
+    bare : torch.Tensor
+        What `~lensing_sr.networks.isophotes.without_isophotes` leaves of the significance; shaped alike.
     conditions : torch.Tensor
         ``(images, CONDITIONS)``.
     half_width : torch.Tensor
@@ -48,9 +53,18 @@ class Views(NamedTuple):
 
     significance: torch.Tensor
     seen: torch.Tensor
+    bare: torch.Tensor
     conditions: torch.Tensor
     half_width: torch.Tensor
     centre: torch.Tensor
+
+    def laid_down(self, *symmetries):
+        """The views as the images show them that are laid down by each of some `SYMMETRIES`, one after another."""
+        maps = (
+            torch.cat([laid_down(part, symmetry) for symmetry in symmetries])
+            for part in (self.significance, self.seen, self.bare)
+        )
+        return Views(*maps, self.conditions.repeat(len(symmetries), 1), self.half_width, self.centre)
 
 
 def overlaps(count, first, width, side=SIDE):
@@ -163,7 +177,8 @@ def make_views(
         told[:, 2] = correlation.to(told)
     told[:, 3] = float(lens_light)
     half = torch.full((images,), half, dtype=torch.float64, device=data.device)
-    return Views(torch.stack(significance, dim=1), torch.stack(seen, dim=1), told, half, centre)
+    significance, seen = torch.stack(significance, dim=1), torch.stack(seen, dim=1)
+    return Views(significance, seen, without_isophotes(significance, seen), told, half, centre)
 
 
 def _sky(mean, inside):

@@ -9,6 +9,7 @@ from astropy import units as u
 from lensing_sr import LensImage, LensingSuperResolver
 from lensing_sr.datasets import load_example
 from lensing_sr.errors import InputError
+from lensing_sr.image.prepare import prepare
 from lensing_sr.networks import LensEstimator, file_sha256
 from lensing_sr.networks.registry import FOLDER, REGISTRY
 from lensing_sr.simulation import LensPopulation
@@ -92,12 +93,16 @@ def test_alone_it_knows_bright_lenses(population):
 
 
 def test_a_network_that_knows_nothing_does_no_harm(population):
-    """The guard of the search: an untrained network costs time, not the answer."""
+    """The guard of the search: an untrained network costs time, not the answer, where no arcs are masked."""
     images, theta_E = population
+    whole = [i for i, image in enumerate(images) if not prepare(image).neighbours][:4]
     torch.manual_seed(3)
-    results = LensingSuperResolver(network=LensEstimator(**TINY), **SMOOTH).super_resolve_many(images[:4])
-    found = np.array([result.parameters.loc["theta_E"]["value"] for result in results])
-    assert abs(found / theta_E[:4] - 1).max() < 0.1
+    resolver = LensingSuperResolver(network=LensEstimator(**TINY), **SMOOTH)
+    found = [
+        float(result.parameters.loc["theta_E"]["value"])
+        for result in resolver.super_resolve_many([images[i] for i in whole])
+    ]
+    assert len(whole) == 4 and abs(found / theta_E[whole] - 1).max() < 0.1
 
 
 def test_batch_is_loop(population):

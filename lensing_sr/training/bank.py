@@ -65,6 +65,8 @@ class Population:
         Share of shards whose evidence is computed; half of their images are no lenses.
     masked : float
         Share of images whose neighbours are masked.
+    shown : float
+        Share of these in which the lens estimator sees the neighbours, although the fit that teaches it does not.
     presets : tuple of str
         Laws of lenses and sources (`lensing_sr.simulation.presets`), each as likely.
     """
@@ -78,6 +80,7 @@ class Population:
     lens_light: float = 0.8
     judged: float = 0.25
     masked: float = 0.9
+    shown: float = 0.0
     presets: tuple = ("broad",)
 
 
@@ -161,8 +164,8 @@ def fitted_shard(population, seed, shard, count, network=None):
     Returns
     -------
     dict of torch.Tensor
-        ``significance`` (float16), ``seen`` (uint8), ``conditions``, as in `Views`; ``mean`` ``(count, 19)`` and
-        ``root`` ``(count, 19, 19)``: the posterior's mean, free of scale, and a root of its covariance; ``misfit``:
+        ``significance``, ``bare`` (float16), ``seen`` (uint8), ``conditions``, as in `Views`; ``mean`` ``(count, 19)``
+        and ``root`` ``(count, 19, 19)``: the posterior's mean, free of scale, and a root of its covariance; ``misfit``:
         reduced chi-square of the arcs; ``gain``: by how much the lensed source lowers chi-square; ``evidence``: NaN
         where it was not computed.
     """
@@ -170,12 +173,18 @@ def fitted_shard(population, seed, shard, count, network=None):
     for first in range(0, count, BATCH):
         size = min(BATCH, count - first)
         observation, given, judged, _ = draw_observation(population, seed, shard, size, first)
-        parts.append(fit_images(observation, **given, judged=judged, network=network))
+        seen = None
+        if population.shown:
+            less = dataclasses.replace(population, masked=population.masked * (1.0 - population.shown))
+            seen = draw_observation(less, seed, shard, size, first)[0]
+        parts.append(fit_images(observation, **given, judged=judged, network=network, seen=seen))
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
 
 
 @torch.no_grad()
-def fit_images(observation, *, centre, lens_light=True, correlation=None, psf_fwhm=0.0, judged=False, network=None):
+def fit_images(
+    observation, *, centre, lens_light=True, correlation=None, psf_fwhm=0.0, judged=False, network=None, seen=None
+):
     """Fit images, and keep what their likelihood says of them.
 
     Parameters
@@ -186,6 +195,8 @@ def fit_images(observation, *, centre, lens_light=True, correlation=None, psf_fw
         Whether to compute the evidence.
     network : LensEstimator, optional
         Proposes starts.
+    seen : Observation, optional
+        What the network sees, where that differs from what is fitted.
 
     Returns
     -------
@@ -193,7 +204,7 @@ def fit_images(observation, *, centre, lens_light=True, correlation=None, psf_fw
         As `fitted_shard`.
     """
     optics = {"lens_light": lens_light, "correlation": correlation, "psf_fwhm": psf_fwhm}
-    views = look(observation, centre, **optics)
+    views = look(observation if seen is None else seen, centre, **optics)
     proposals = None if network is None else network.propose(views, PROPOSALS, turns=2)[:, :, :MACRO]
     settings = BLIND if network is None else LED
     found = fit_coarsely(observation, centre, **optics, proposals=proposals, settings=settings)
@@ -209,6 +220,7 @@ def fit_images(observation, *, centre, lens_light=True, correlation=None, psf_fw
     missing = TOTAL - best.shape[1]
     shard = {
         "significance": views.significance.clamp(-6e4, 6e4).half(),
+        "bare": views.bare.clamp(-6e4, 6e4).half(),
         "seen": views.seen.byte(),
         "conditions": views.conditions,
         "mean": torch.nn.functional.pad(mean, (0, missing)).float(),

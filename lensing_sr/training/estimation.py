@@ -47,6 +47,8 @@ class EstimatorRecipe:
         The images.
     network : dict
         Settings of `LensEstimator`.
+    begin : str
+        Name or file of an estimator that this one goes on from; "" for random weights.
     blind, led, held : int
         Shards of the first bank, shards a round after it, shards that only validate.
     rounds : int
@@ -63,6 +65,7 @@ class EstimatorRecipe:
     seed: int = 0
     population: Population = Population()
     network: dict = dataclasses.field(default_factory=dict)
+    begin: str = ""
     blind: int = 24
     led: int = 8
     held: int = 2
@@ -113,7 +116,7 @@ def train_estimator(recipe, folder, *, workers=1):
     folder = start_run(recipe, folder, "bank")
     began = time.perf_counter()
     torch.manual_seed(recipe.seed)
-    network = LensEstimator(**recipe.network)
+    network = load_network(recipe.begin) if recipe.begin else LensEstimator(**recipe.network)
     mean = copy.deepcopy(network).eval()
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=1e-4)
     first = 0
@@ -136,7 +139,7 @@ def train_estimator(recipe, folder, *, workers=1):
 
     context = multiprocessing.get_context("spawn")
     with context.Pool(workers) as pool:
-        pool.map(_make, order([*held, *blind], None), chunksize=1)
+        pool.map(_make, order([*held, *blind], recipe.begin or None), chunksize=1)
         for j in range(first - 1):  # those of a run that was stopped while they were made
             pool.map(_make, order(_led(recipe, j), folder / f"round-{j:03d}.safetensors"), chunksize=1)
         validation = Teaching([load_file(path) for path in paths(held)])

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from lensing_sr.networks.isophotes import without_isophotes
 from lensing_sr.networks.lens_finder import LensFinder
 from lensing_sr.networks.symmetry import SYMMETRIES, laid_down
 from lensing_sr.networks.views import Views, make_views
@@ -103,8 +102,7 @@ def drawn_shard(population, seed, shard, count):
     Returns
     -------
     dict of torch.Tensor
-        ``significance`` (float16), ``seen`` (uint8), ``conditions``, as in `Views`; ``bare`` (float16), what
-        `without_isophotes` leaves of them; ``is_lens`` (uint8).
+        ``significance``, ``bare`` (float16), ``seen`` (uint8), ``conditions``, as in `Views`; ``is_lens`` (uint8).
     """
     parts = []
     for first in range(0, count, BATCH):
@@ -123,8 +121,7 @@ def drawn_shard(population, seed, shard, count):
             given["centre"], psf_fwhm=given["psf_fwhm"], correlation=given["correlation"],
             lens_light=given["lens_light"],
         )  # fmt: skip
-        bare = without_isophotes(views.significance, views.seen)
-        half = {"significance": views.significance, "bare": bare}
+        half = {"significance": views.significance, "bare": views.bare}
         part = {key: values.clamp(-6e4, 6e4).half() for key, values in half.items()}
         part |= {"seen": views.seen.byte(), "conditions": views.conditions, "is_lens": is_lens.byte()}
         parts.append(part)
@@ -184,10 +181,8 @@ def train_finder(recipe, folder, *, workers=1, device="cpu"):
     torch.manual_seed(recipe.seed)
     network = LensFinder(**recipe.network)
     if recipe.begin:
-        trunk = load_network(recipe.begin).state_dict()
-        missing = network.stem.weight.shape[1] - trunk["stem.weight"].shape[1]  # maps that it has not seen
-        trunk["stem.weight"] = torch.nn.functional.pad(trunk["stem.weight"], (0, 0, 0, 0, 0, missing))
-        network.load_state_dict({key: value for key, value in trunk.items() if not key.startswith("answer")}, False)
+        begin = load_network(recipe.begin).state_dict()
+        network.load_state_dict({key: value for key, value in begin.items() if not key.startswith("answer")}, False)
     network.to(device).train()
     mean = copy.deepcopy(network).eval()
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.rate, weight_decay=1e-3)
@@ -228,8 +223,8 @@ def _joined(paths):
 
 def _views(bank, index, symmetry, device):
     part = {key: values[index].to(device) for key, values in bank.items()}
-    significance, seen, bare = (laid_down(part[key].float(), symmetry) for key in ("significance", "seen", "bare"))
-    return Views(significance, seen, part["conditions"], None, None), bare, part["is_lens"].float()
+    maps = (laid_down(part[key].float(), symmetry) for key in ("significance", "seen", "bare"))
+    return Views(*maps, part["conditions"], None, None), part["is_lens"].float()
 
 
 def _step(network, optimiser, bank, recipe, step, device):
@@ -237,9 +232,9 @@ def _step(network, optimiser, bank, recipe, step, device):
     generator = torch.Generator().manual_seed(recipe.seed * 10**6 + step)
     index = torch.randint(len(bank["is_lens"]), (recipe.batch_size,), generator=generator)
     symmetry = SYMMETRIES[int(torch.randint(8, (1,), generator=generator))]
-    views, bare, is_lens = _views(bank, index, symmetry, device)
+    views, is_lens = _views(bank, index, symmetry, device)
     with torch.autocast(views.significance.device.type, torch.bfloat16):
-        found = network(views, bare)
+        found = network(views)
     loss = torch.nn.functional.binary_cross_entropy_with_logits(found, is_lens)
     optimiser.zero_grad()
     loss.backward()
@@ -253,8 +248,8 @@ def validate(network, held, device="cpu"):
     """Logistic loss on images that do not teach, and how often a lens is found more probable than another galaxy."""
     found, is_lens = [], held["is_lens"].bool()
     for index in torch.arange(len(is_lens)).split(256):
-        views, bare, _ = _views(held, index, SYMMETRIES[0], device)
-        found.append(network(views, bare).cpu())
+        views, _ = _views(held, index, SYMMETRIES[0], device)
+        found.append(network(views).cpu())
     found = torch.cat(found)
     loss = torch.nn.functional.binary_cross_entropy_with_logits(found, is_lens.float())
     area = (found[is_lens][:, None] > found[~is_lens]).double().mean()

@@ -52,10 +52,8 @@ class Teaching:
         """Views, drawn parameters, what to learn of each: `Views`, ``(n, 19)``, two booleans, evidence."""
         z = torch.randn(len(index), self.bank["mean"].shape[1], 1, generator=generator).to(self.device)
         part = {key: values[index].to(self.device) for key, values in self.bank.items()}
-        views = Views(
-            laid_down(part["significance"].float(), symmetry), laid_down(part["seen"].float(), symmetry),
-            part["conditions"], None, None,
-        )  # fmt: skip
+        maps = (laid_down(part[key].float(), symmetry) for key in ("significance", "seen", "bare"))
+        views = Views(*maps, part["conditions"], None, None)
         t = laid_down_parameters(part["mean"] + (part["root"] @ z)[:, :, 0], symmetry)
         return views, t, *(flags[index].to(self.device) for flags in (self.teaches, self.judged)), part["evidence"]
 

@@ -5,7 +5,7 @@ import torch
 from lensing_sr.networks import build_network
 from lensing_sr.networks.lens_estimator import LensEstimator
 from lensing_sr.networks.mixture import MACRO, TOTAL, laid_down_parameters
-from lensing_sr.networks.symmetry import SYMMETRIES, laid_down
+from lensing_sr.networks.symmetry import SYMMETRIES
 from lensing_sr.networks.tests.probes import awake, select, views_of_noise
 
 SMALL = {"widths": (8, 8, 8, 8), "steps": (1, 1, 1, 1), "hidden": 16, "components": 3}
@@ -46,9 +46,7 @@ def test_precisions_are_positive_and_light_stands_apart(network, views):
 @pytest.mark.parametrize("symmetry", SYMMETRIES)
 def test_turned_answers_belong_to_the_image_as_it_is(network, views, symmetry):
     """What is said of an image laid down, asked to be laid down likewise, is what was said in the first place."""
-    laid = views._replace(
-        significance=laid_down(views.significance, symmetry), seen=laid_down(views.seen, symmetry)
-    )
+    laid = views.laid_down(symmetry)
     transposed, columns, rows = symmetry
     back = (transposed, rows, columns) if transposed else symmetry
     there_and_back = network.turned(laid, back)
@@ -63,9 +61,7 @@ def test_turned_answers_belong_to_the_image_as_it_is(network, views, symmetry):
 def test_density_turns_with_the_parameters(network, views):
     t = torch.randn(5, TOTAL, generator=torch.Generator().manual_seed(4))
     symmetry = SYMMETRIES[5]
-    laid = views._replace(
-        significance=laid_down(views.significance, symmetry), seen=laid_down(views.seen, symmetry)
-    )
+    laid = views.laid_down(symmetry)
     one = network(laid).mixture.log_density(laid_down_parameters(t, symmetry))
     other = network.turned(views, symmetry).log_density(t)
     assert torch.allclose(one, other, rtol=1e-3, atol=1e-2)

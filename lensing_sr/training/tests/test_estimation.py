@@ -12,7 +12,7 @@ from lensing_sr.networks.lens_estimator import LensEstimator
 from lensing_sr.networks.mixture import in_arcsec
 from lensing_sr.networks.registry import FOLDER
 from lensing_sr.networks.symmetry import SYMMETRIES
-from lensing_sr.networks.weights import load_network
+from lensing_sr.networks.weights import load_network, save_network
 from lensing_sr.training import estimation
 from lensing_sr.training.bank import BLIND, Population, draw_observation, fit_images, fitted_shard
 from lensing_sr.training.estimation import EstimatorRecipe, read_estimator_recipe, train_estimator
@@ -110,6 +110,32 @@ def test_rounds_train_resume_and_repeat(tmp_path, monkeypatch):
     assert len((tmp_path / "parts" / "training.log").read_text().splitlines()) == 3
     with pytest.raises(InputError, match="folder: must be new, or of a run of the same recipe"):
         train_estimator(dataclasses.replace(recipe, rate=1.0), tmp_path / "parts")
+
+
+def test_training_goes_on_from_weights(tmp_path, monkeypatch):
+    """The network begins as it was, and starts the fits of the first images, too."""
+    save_network(LensEstimator(**TINY), tmp_path / "first.safetensors", dtype=torch.float32)
+    begun = []
+    monkeypatch.setattr(estimation, "SHARD", 4)
+    monkeypatch.setattr(estimation, "_make", lambda task: begun.append(task[4]) or make_here(task))
+    monkeypatch.setattr(estimation.multiprocessing, "get_context", lambda kind: Here())
+    recipe = EstimatorRecipe(
+        population=EASY, begin=str(tmp_path / "first.safetensors"), blind=1, led=1, held=1, rounds=1, steps=1,
+        last_steps=1, batch_size=4, rate=0.0,
+    )  # fmt: skip
+    trained = train_estimator(recipe, tmp_path / "run")
+    for one, other in zip(trained.parameters(), load_network(tmp_path / "first.safetensors").parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    assert begun == [recipe.begin] * 2
+
+
+def test_neighbours_are_shown_that_the_fit_does_not_see():
+    """Parameters and evidence are of the masked image, whatever the network is shown of its neighbours."""
+    crowded = dataclasses.replace(EASY, shapes=(64,), presets=("group",), masked=1.0)
+    masked, shown = fitted_shard(crowded, 5, 1, 6), fitted_shard(dataclasses.replace(crowded, shown=1.0), 5, 1, 6)
+    assert all(torch.equal(masked[key], shown[key]) for key in ("mean", "root", "misfit", "gain"))
+    assert shown["seen"].all() and not masked["seen"].all()
+    assert not torch.equal(masked["significance"], shown["significance"])
 
 
 def test_wrong_recipes_are_refused(tmp_path, capsys):
