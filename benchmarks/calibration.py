@@ -28,8 +28,8 @@ from lensing_sr.utils._console import whole
 SEED = 2**31 + 90_000
 ARC_SN = (12.0, 250.0)
 #: Which grounds each verdict rests on.
-LENS = ("seen", "evidence", "arc_chi2")
-RADIUS = ("seen", "evidence", "arc_chi2", "apart", "unlikely", "others", "shear", "size")
+LENS = ("seen", "behind", "evidence", "arc_chi2", "shear", "size")
+RADIUS = ("seen", "behind", "evidence", "arc_chi2", "apart", "unlikely", "others", "shear", "size")
 #: Strength of the prior that a weight is zero, as so many images; parts of the cross-validation.
 PRIOR, PARTS = 2.0, 8
 #: False alarms among sound lenses at which thresholds are shown.

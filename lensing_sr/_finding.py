@@ -9,7 +9,7 @@ from lensing_sr.networks.mixture import MIDDLE, SCATTER
 from lensing_sr.networks.symmetry import SYMMETRIES
 from lensing_sr.networks.views import make_views
 
-__all__ = ["Look", "look_again", "open_views"]
+__all__ = ["Look", "look_again", "look_behind", "open_views"]
 
 #: Orientations in which the estimator is asked for the Einstein radius.
 TURNS = 4
@@ -68,11 +68,14 @@ def open_views(batch):
     -------
     lensing_sr.networks.views.Views
     """
-    field, prepared = batch.field, batch.prepared[0]
+    return _views(batch, batch.field, batch.field.data, batch.centre + batch.shift)
+
+
+def _views(batch, frame, data, centre):
+    prepared = batch.prepared[0]
     return make_views(
-        field.data, field.weight, field.matrix, field.origin, batch.centre + batch.shift, psf_fwhm=batch.psf_fwhm,
-        correlation=batch.correlation, lens_light=prepared.lens_visible,
-        half_width=0.5 * min(prepared.data.shape) * field.pixel,
+        data, frame.weight, frame.matrix, frame.origin, centre, psf_fwhm=batch.psf_fwhm, correlation=batch.correlation,
+        lens_light=prepared.lens_visible, half_width=0.5 * min(prepared.data.shape) * frame.pixel,
     )  # fmt: skip
 
 
@@ -100,6 +103,31 @@ def look_again(estimator, finder, batch):
     )
     mean = MIDDLE[0] + SCATTER[0] * mean.double() + views.half_width.log()[:, None]
     return Look(*(part.cpu() for part in (finder.judge(views), share, mean, SCATTER[0] * sigma)))
+
+
+@torch.no_grad()
+def look_behind(finder, batch, light):
+    """Look at a batch whose neighbours are masked and whose lens galaxies are taken off as they were fitted.
+
+    What is left of ellipses stands beside the image as it is, in place of what `without_isophotes` leaves of that: arcs
+    that a bright galaxy hid from a profile come out of a fit that knew them.
+
+    Parameters
+    ----------
+    finder : lensing_sr.networks.lens_finder.LensFinder
+        In `eval` mode, on the device of the batch.
+    batch : lensing_sr._stack.Batch
+        The images.
+    light : torch.Tensor
+        Lens light on the pixels of the fit, ``(images, rows, columns)``.
+
+    Returns
+    -------
+    torch.Tensor
+        ln B of a lens against a galaxy that only looks like one, ``(images,)`` float64, on the processor.
+    """
+    behind = _views(batch, batch.observation, batch.observation.data - light, batch.centre)
+    return finder.judge(open_views(batch)._replace(bare=behind.bare)).cpu()
 
 
 def _sigma(mixture):

@@ -6,7 +6,7 @@ import math
 import torch
 
 from lensing_sr._explanation import Explanation, Verdict, left_in_the_middle, misfit
-from lensing_sr._finding import look_again
+from lensing_sr._finding import look_again, look_behind
 from lensing_sr.fit.coarse import FitSettings, noise_temperature
 from lensing_sr.fit.estimate import propose_starts
 from lensing_sr.fit.evidence import arcs_evidence
@@ -91,6 +91,8 @@ class Fitted(Explanation):
         self._arcs_evidence = arcs_evidence(fit.solution.arcs, observation.weight, noise)
         if free:
             fit.solution = _rescaled(fit, observation)
+        if finder is not None:
+            self._behind = look_behind(finder, batch, fit.solution.light)
         self._batch, self._fit, self.supersampling = batch, fit, supersampling
         self._covariance = self._errors(images)
         self._parameters = fit.parameters.clone()  # in the images' frame
@@ -148,9 +150,9 @@ class Fitted(Explanation):
             # reasons that the fit itself gives
             others = len(judge(values, **facts, probability=1.0, doubt=0.0))
             grounds = {
-                "seen": float(self._look.odds[i]), "evidence": evidence, "arc_chi2": found.arc_chi2, "apart": apart,
-                "unlikely": unlikely, "others": others, "shear": math.hypot(values["gamma1"], values["gamma2"]),
-                "size": values["r_eff"] / values["theta_E"],
+                "seen": float(self._look.odds[i]), "behind": float(self._behind[i]), "evidence": evidence,
+                "arc_chi2": found.arc_chi2, "apart": apart, "unlikely": unlikely, "others": others,
+                "shear": math.hypot(values["gamma1"], values["gamma2"]), "size": values["r_eff"] / values["theta_E"],
             }  # fmt: skip
             probability = max(there, OVERLOOKED) * weighed(grounds, self._odds)
             doubt, belief = weighed(grounds, self._doubt), min(there, probability)

@@ -38,14 +38,14 @@ def _less_doubtful(quality, first):
 def takes_over(quality, first):
     """Whether the result of another reading takes the place of that of the first, by their verdicts.
 
-    It does if it has no flags, or fewer and none of its own, and is no less a lens; if it leaves half of the doubt; or
-    if the first is flagged and explains hardly anything, and less than it does.
+    It does if it has no flags, or fewer and none of its own, and is no less a lens; or if the first is flagged and it
+    leaves half of the doubt, or the first explains hardly anything, and less than it does.
     """
     fewer = quality.trustworthy or set(quality.flags) < set(first.flags)
     sounder = fewer and not quality.lens_evidence < min(WEAK_EVIDENCE, first.lens_evidence)
     # what is masked differs: only a low evidence may be outbid
-    more = not first.trustworthy and first.lens_evidence < min(DOUBTED, quality.lens_evidence)
-    return sounder or more or _less_doubtful(quality, first)
+    more = first.lens_evidence < min(DOUBTED, quality.lens_evidence)
+    return sounder or (not first.trustworthy and (more or _less_doubtful(quality, first)))
 
 
 def _flawed(prepared, quality):

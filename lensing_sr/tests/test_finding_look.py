@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lensing_sr import LensImage
-from lensing_sr._finding import Look, _sigma, look_again, open_views
+from lensing_sr._finding import Look, _sigma, look_again, look_behind, open_views
 from lensing_sr._stack import stack
 from lensing_sr.image.prepare import prepare
 from lensing_sr.networks import load_network
@@ -94,3 +94,34 @@ def test_both_networks_look():
         for i, look in enumerate(alone):
             torch.testing.assert_close(look.odds[0], together.odds[i], rtol=1e-3, atol=1e-3)
             assert look.apart(0, 1.0) == pytest.approx(together.apart(i, 1.0), rel=1e-3, abs=1e-3)
+
+
+def test_a_galaxy_taken_off_as_fitted_is_not_seen_behind():
+    """What the finder is shown behind a galaxy does not depend on the galaxy, if all of it is taken off."""
+    finder, seen = load_network("lens-finder"), []
+    for brightness in (0.0, 30.0):
+        image = lens_image(7, neighbours=False)
+        prepared = prepare(image, lens_light=True)
+        batch = stack([image], [prepared], device="cpu")
+        data = batch.observation.data
+        y, x = torch.meshgrid(*(torch.arange(n) - 0.5 * (n - 1) for n in data.shape[1:]), indexing="ij")
+        galaxy = brightness * float(prepared.noise.mean()) * torch.exp(-torch.hypot(x, 0.7 * y) / 4.0)[None]
+        batch.observation.data = data + galaxy
+        seen.append(look_behind(finder, batch, galaxy))
+    assert seen[0].isfinite().all() and seen[0].dtype == torch.float64
+    torch.testing.assert_close(*seen, rtol=0, atol=1e-3)
+
+
+def test_nothing_taken_off_is_what_is_seen_anyway():
+    """Where nothing is masked and no galaxy is taken off, the second look is the first."""
+    image = lens_image(8, neighbours=False)
+    prepared = prepare(image, lens_light=True)
+    batch = stack([image], [prepared], device="cpu")
+    finder = load_network("lens-finder")
+    found = look_behind(finder, batch, torch.zeros_like(batch.observation.data))
+    masked = make_views(
+        batch.observation.data, batch.observation.weight, batch.observation.matrix, batch.observation.origin,
+        batch.centre, psf_fwhm=batch.psf_fwhm, correlation=batch.correlation,
+        half_width=0.5 * min(prepared.data.shape) * batch.observation.pixel,
+    )  # fmt: skip
+    torch.testing.assert_close(found, finder.judge(open_views(batch)._replace(bare=masked.bare)))

@@ -61,7 +61,8 @@ def test_probabilities_are_of_odds():
 
 FINITE = {"allow_nan": False, "allow_infinity": False}
 GROUNDS = st.fixed_dictionaries({
-    "seen": st.floats(-20, 20, **FINITE), "evidence": st.floats(-1e3, 1e5, **FINITE),
+    "seen": st.floats(-20, 20, **FINITE), "behind": st.floats(-20, 20, **FINITE),
+    "evidence": st.floats(-1e3, 1e5, **FINITE),
     "arc_chi2": st.floats(0.1, 1e3, **FINITE), "apart": st.floats(0, 5, **FINITE),
     "unlikely": st.floats(-1e3, 0, **FINITE), "others": st.integers(0, 5), "shear": st.floats(0, 0.6, **FINITE),
     "size": st.floats(0.001, 10, **FINITE),
@@ -84,9 +85,9 @@ def test_weights_say_what_speaks_for_what(grounds, name, more):
 @given(GROUNDS)
 def test_a_lens_that_looks_like_one_is_one(grounds):
     """What the finder and the fit say counts for a lens, and what contradicts a fit against its radius."""
-    assert ODDS["seen"] > 0 and ODDS["arc_chi2"] < 0 < DOUBT["apart"]
-    sure = grounds | {"seen": 8.0, "evidence": 1e4, "arc_chi2": 1.0}
-    assert weighed(sure, ODDS) > 0.9 > weighed(sure | {"seen": -8.0}, ODDS)
+    assert min(ODDS["seen"], ODDS["behind"]) > 0 and ODDS["arc_chi2"] < 0 < DOUBT["apart"]
+    sure = grounds | {"seen": 8.0, "behind": 8.0, "evidence": 1e4, "arc_chi2": 1.0, "shear": 0.05, "size": 0.1}
+    assert weighed(sure, ODDS) > 0.9 > weighed(sure | {"seen": -8.0, "behind": -8.0}, ODDS)
     fitted = {"evidence": 1e4, "arc_chi2": 1.0, "others": 0, "shear": 0.0, "size": 0.1}
     agreed = grounds | fitted | {"apart": 0.01, "unlikely": 0.0}
     # an Einstein radius far from where the estimator sees it is one to which it gives hardly a chance
