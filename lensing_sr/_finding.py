@@ -80,7 +80,7 @@ def _views(batch, frame, data, centre):
 
 
 @torch.no_grad()
-def look_again(estimator, finder, batch):
+def look_again(estimator, finder, views):
     """Look at a batch with both networks.
 
     Parameters
@@ -88,15 +88,14 @@ def look_again(estimator, finder, batch):
     estimator : lensing_sr.networks.lens_estimator.LensEstimator
     finder : lensing_sr.networks.lens_finder.LensFinder
         In `eval` mode, on the device of the batch.
-    batch : lensing_sr._stack.Batch
-        The images.
+    views : lensing_sr.networks.views.Views
+        Its `open_views`.
 
     Returns
     -------
     Look
         On the processor.
     """
-    views = open_views(batch)
     answers = [estimator.turned(views, symmetry) for symmetry in SYMMETRIES[:TURNS]]
     share, mean, sigma = (
         torch.stack(parts) for parts in zip(*((m.log_share, m.mean[..., 0], _sigma(m)) for m in answers), strict=True)
@@ -106,7 +105,7 @@ def look_again(estimator, finder, batch):
 
 
 @torch.no_grad()
-def look_behind(finder, batch, light):
+def look_behind(finder, views, batch, light):
     """Look at a batch whose neighbours are masked and whose lens galaxies are taken off as they were fitted.
 
     What is left of ellipses stands beside the image as it is, in place of what `without_isophotes` leaves of that: arcs
@@ -116,6 +115,8 @@ def look_behind(finder, batch, light):
     ----------
     finder : lensing_sr.networks.lens_finder.LensFinder
         In `eval` mode, on the device of the batch.
+    views : lensing_sr.networks.views.Views
+        The `open_views` of the batch.
     batch : lensing_sr._stack.Batch
         The images.
     light : torch.Tensor
@@ -127,7 +128,7 @@ def look_behind(finder, batch, light):
         ln B of a lens against a galaxy that only looks like one, ``(images,)`` float64, on the processor.
     """
     behind = _views(batch, batch.observation, batch.observation.data - light, batch.centre)
-    return finder.judge(open_views(batch)._replace(bare=behind.bare)).cpu()
+    return finder.judge(views._replace(bare=behind.bare)).cpu()
 
 
 def _sigma(mixture):

@@ -6,7 +6,7 @@ import math
 import torch
 
 from lensing_sr._explanation import Explanation, Verdict, left_in_the_middle, misfit
-from lensing_sr._finding import look_again, look_behind
+from lensing_sr._finding import look_again, look_behind, open_views
 from lensing_sr.fit.coarse import FitSettings, noise_temperature
 from lensing_sr.fit.estimate import propose_starts
 from lensing_sr.fit.evidence import arcs_evidence
@@ -72,6 +72,7 @@ class Fitted(Explanation):
     def __init__(self, batch, *, lens_light, supersampling, network=None, finder=None, settings=None):
         observation = batch.observation
         free = supersampling == "auto"
+        views = None if finder is None else open_views(batch)
         self._network, self._effort = network, settings or (FitSettings() if network is None else LED)
         tasks = [
             lambda: self._found(
@@ -83,7 +84,7 @@ class Fitted(Explanation):
                 arc_radius=batch.arc_radius,
                 supersampling=FIT_SUPERSAMPLING if free else supersampling,
             ),
-            lambda: None if finder is None else look_again(network, finder, batch),
+            lambda: None if finder is None else look_again(network, finder, views),
         ]
         fit, self._look = side_by_side(tasks, observation.data.device)
         images = torch.arange(len(observation), device=observation.data.device)
@@ -92,7 +93,7 @@ class Fitted(Explanation):
         if free:
             fit.solution = _rescaled(fit, observation)
         if finder is not None:
-            self._behind = look_behind(finder, batch, fit.solution.light)
+            self._behind = look_behind(finder, views, batch, fit.solution.light)
         self._batch, self._fit, self.supersampling = batch, fit, supersampling
         self._covariance = self._errors(images)
         self._parameters = fit.parameters.clone()  # in the images' frame

@@ -46,7 +46,7 @@ class EstimatorRecipe:
     population : Population
         The images.
     network : dict
-        Settings of `LensEstimator`.
+        Settings of `LensEstimator`, where it does not `begin` with another's.
     begin : str
         Name or file of an estimator that this one goes on from; "" for random weights.
     blind, led, held : int
