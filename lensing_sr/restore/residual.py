@@ -29,6 +29,7 @@ import torch.nn.functional as functional
 
 from lensing_sr.errors import InputError
 from lensing_sr.metrics.interpolation import apply_axes, axis_matrix, conserving_matrix
+from lensing_sr.restore.starlet import smoothed
 
 __all__ = ["RestoredResidual", "restore_residual", "shrink_residual"]
 
@@ -45,8 +46,6 @@ _THRESHOLD = 4.0
 # the fit (`lensing_sr.fit.coarse.LIGHT_ERROR`).
 _THRESHOLD_ON_LIGHT = 1.0
 _LIGHT_ERROR = 0.03
-
-_B_SPLINE = (1 / 16, 1 / 4, 3 / 8, 1 / 4, 1 / 16)
 
 # Pixels further off than this (power over that of noise) are defects, not the model's error; steps to find its size.
 _OUTLIER, _ITERATIONS = 30.0, 6
@@ -80,15 +79,6 @@ class RestoredResidual:
     kept: torch.Tensor
 
 
-def _smooth(image, level):
-    """Smooth with the cubic B-spline whose taps lie ``2**level`` pixels apart, reflecting at the edges."""
-    step = 2**level
-    taps = image.new_tensor(_B_SPLINE)
-    padded = functional.pad(image[:, None], (2 * step,) * 4, mode="reflect")
-    rows = functional.conv2d(padded, taps[None, None, :, None], dilation=(step, 1))
-    return functional.conv2d(rows, taps[None, None, None, :], dilation=(1, step))[:, 0]
-
-
 def _levels(shape, wanted):
     """As many levels as the image is wide enough for (a reflection must not reach the opposite edge)."""
     levels = 0
@@ -105,7 +95,7 @@ def _responses(levels):
     impulse[0, size // 2, size // 2] = 1
     smooth, kernels = impulse, []
     for level in range(levels):
-        smoother = _smooth(smooth, level)
+        smoother = smoothed(smooth, level)
         kernels.append((smooth - smoother)[0])
         smooth = smoother
     kernels.append(smooth[0])
@@ -121,7 +111,7 @@ def _window(power, scale, levels):
     """
     if levels:
         for level in (scale, scale + 1):
-            power = _smooth(power, min(level, levels - 1))
+            power = smoothed(power, min(level, levels - 1))
     return power
 
 
@@ -162,12 +152,12 @@ def _fill(residual, variance, ignore):
     good = (~ignore).to(residual.dtype)
     residual = torch.where(ignore, 0.0, residual)
     variance = torch.where(ignore, 0.0, variance)
-    weight = _smooth(good, 0)
+    weight = smoothed(good, 0)
     typical = variance.sum(dim=(-2, -1), keepdim=True) / good.sum(dim=(-2, -1), keepdim=True).clamp_min(1)
     near = weight > 0
     weight = weight.clamp_min(1e-6)
-    residual = torch.where(ignore, torch.where(near, _smooth(residual, 0) / weight, 0.0), residual)
-    return residual, torch.where(ignore, torch.where(near, _smooth(variance, 0) / weight, typical), variance)
+    residual = torch.where(ignore, torch.where(near, smoothed(residual, 0) / weight, 0.0), residual)
+    return residual, torch.where(ignore, torch.where(near, smoothed(variance, 0) / weight, typical), variance)
 
 
 def _proportion(power, light2, alike):
@@ -230,9 +220,9 @@ def _shrink(residual, variance, levels, statistics, threshold, model=None, lever
     smooth, smooth_variance, kept, doubts = residual, left, torch.zeros_like(residual), []
     for scale in range(levels + 1):
         if scale < levels:
-            smoother = _smooth(smooth, scale)
+            smoother = smoothed(smooth, scale)
             wavelet, smooth = smooth - smoother, smoother
-            smooth_variance = _smooth(smooth_variance, scale)
+            smooth_variance = smoothed(smooth_variance, scale)
         else:
             wavelet = smooth
         # noise varies slowly compared with the wavelet, so that its variance is that of unit noise times the local mean

@@ -50,6 +50,9 @@ def test_both_possibilities_are_mixed(lens, monkeypatch):
     noise = result.input_image.uncertainty.array
     assert np.mean(((lens.data - result.sky - binned) / noise) ** 2) < 1.1
     assert never.quality.consistency < 1.1
+    # and nothing of it is known better than the pixels, whose noise an interpolation shares out
+    pixels = np.kron(noise, np.ones((2, 2))) / 4
+    assert (spread > 0.99 * pixels).all() and np.median(sigma / pixels) < 0.7
 
 
 def test_a_lens_beyond_doubt_is_delivered_whole(lens):
