@@ -25,8 +25,8 @@ LARGEST_OUTPUT = 40_000_000
 #: FWHM in pixels of a PSF that nobody has told.
 WELL_SAMPLED = 2.0
 #: By what the noise of the pixels is widened where nothing explains them: noise maps are off by as much, and a few
-#: connected pixels of correlated noise by more.  From 120 look-alikes, ``python -m benchmarks.invented --seed 31 --sorts
-#: unlensed --count 120``.
+#: connected pixels of correlated noise by more.  From 120 look-alikes, ``python -m benchmarks.invented --seed 31
+#: --count 120 --sorts unlensed``.
 UNEXPLAINED = 1.25
 #: A probability of no lens below which an image is delivered as if there were one for sure.
 NEGLIGIBLE = 0.1
