@@ -72,7 +72,6 @@ class Fitted(Explanation):
     def __init__(self, batch, *, lens_light, supersampling, network=None, finder=None, settings=None):
         observation = batch.observation
         free = supersampling == "auto"
-        views = None if finder is None else open_views(batch)
         self._network, self._effort = network, settings or (FitSettings() if network is None else LED)
         tasks = [
             lambda: self._found(
@@ -84,9 +83,9 @@ class Fitted(Explanation):
                 arc_radius=batch.arc_radius,
                 supersampling=FIT_SUPERSAMPLING if free else supersampling,
             ),
-            lambda: None if finder is None else look_again(network, finder, views),
+            lambda: (None, None) if finder is None else _looked(network, finder, batch),
         ]
-        fit, self._look = side_by_side(tasks, observation.data.device)
+        fit, (views, self._look) = side_by_side(tasks, observation.data.device)
         images = torch.arange(len(observation), device=observation.data.device)
         noise = noise_temperature(observation, batch.correlation)
         self._arcs_evidence = arcs_evidence(fit.solution.arcs, observation.weight, noise)
@@ -213,6 +212,12 @@ class Fitted(Explanation):
             f"fit: batched Levenberg-Marquardt, supersampling {self.supersampling}, "
             f"chi-square divided by {float(self._fit.temperature[i]):.3g} for correlation and misfit",
         ]
+
+
+def _looked(network, finder, batch):
+    """Views of a batch where nothing is masked, and what both networks see there."""
+    views = open_views(batch)
+    return views, look_again(network, finder, views)
 
 
 def _rescaled(fit, observation):

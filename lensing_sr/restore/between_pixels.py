@@ -56,16 +56,15 @@ def missed_share(kernel, factor):
     """
     kernel = torch.as_tensor(kernel).double()
     pixels = math.ceil(max(kernel.shape) / factor) + 1 + 2 * _MARGIN
-    size = pixels * factor
-    fine = kernel.new_zeros(factor**2, size, size)
-    for phase in range(factor**2):
+    matrix, missed, power = conserving_matrix(pixels, factor), 0.0, 0.0
+    for phase in range(factor**2):  # one at a time: a hundred of a wide kernel's are a gigabyte
         row, column = (_MARGIN * factor + k for k in divmod(phase, factor))
-        fine[phase, row : row + kernel.shape[0], column : column + kernel.shape[1]] = kernel
-    coarse = fine.reshape(-1, pixels, factor, pixels, factor).sum(dim=(2, 4))
-    matrix = conserving_matrix(pixels, factor)
-    error = apply_axes(coarse, matrix, matrix) - fine
-    wavelet = coarse - smoothed(coarse, 0)
-    return float(error.square().sum() / wavelet.square().sum())
+        fine = kernel.new_zeros(1, pixels * factor, pixels * factor)
+        fine[0, row : row + kernel.shape[0], column : column + kernel.shape[1]] = kernel
+        coarse = fine.reshape(1, pixels, factor, pixels, factor).sum(dim=(2, 4))
+        missed += float((apply_axes(coarse, matrix, matrix) - fine).square().sum())
+        power += float((coarse - smoothed(coarse, 0)).square().sum())
+    return missed / power
 
 
 def missed_variance(kept, kernel, factor, scale):
