@@ -61,11 +61,12 @@ def assemble(batch, explain, *, scale, target_psf):
         )
     seen = _Seen(batch, explain(batch), fine_grids[0], scale, target_psf)
     explained, count = seen.explained, len(batch.images)
-    values = [explained.values(i) for i in range(count)]
-    verdicts = [explained.verdict(i, found) for i, (found, _) in enumerate(values)]
-    values = [
-        (found, explained.stated(i, found, errors, verdicts[i])) for i, (found, errors) in enumerate(values)
-    ]
+    values, verdicts = [], []
+    for i in range(count):
+        found, formal = explained.values(i)
+        verdicts.append(explained.verdict(i, found))
+        errors = explained.stated(i, found, formal, verdicts[i])
+        values.append((found, errors, explained.wide(found, errors, verdicts[i])))
     image, variance, left = seen.as_believed(verdicts)
     good = batch.field.weight > 0
     agreement = (left * batch.field.weight).square().sum(dim=(1, 2)) / good.sum(dim=(1, 2)).clamp_min(1)

@@ -10,7 +10,10 @@ import torch
 
 from lensing_sr.light.sersic import sersic_flux
 
-__all__ = ["Explanation", "Misfit", "Verdict", "left_in_the_middle", "misfit"]
+__all__ = ["NORMAL", "Explanation", "Misfit", "Verdict", "left_in_the_middle", "misfit"]
+
+#: Half-width of the interval that holds 95 %, over that of one that holds 68 %, where errors are normal.
+NORMAL = 1.96
 
 
 class Misfit(NamedTuple):
@@ -105,6 +108,10 @@ class Explanation(ABC):
     def stated(self, i, values, errors, verdict):
         """Errors of image i as they are stated: the formal ones of `values`, widened by what the `Verdict` knows."""
         return errors
+
+    def wide(self, values, errors, verdict):
+        """Half-widths of the intervals that hold 95 %, by the stated errors, whose intervals hold 68 %."""
+        return {name: NORMAL * error for name, error in errors.items()}
 
     def structure(self, i):
         """Source of image i where it is more than its Sersic profile, or None.

@@ -7,6 +7,7 @@ import torch
 
 from lensing_sr._explanation import Explanation, Verdict, left_in_the_middle, misfit
 from lensing_sr._finding import look_again, look_behind, open_views
+from lensing_sr._intervals import doubted, far_reaching
 from lensing_sr.fit.coarse import FitSettings, noise_temperature
 from lensing_sr.fit.estimate import propose_starts
 from lensing_sr.fit.evidence import arcs_evidence
@@ -18,9 +19,8 @@ from lensing_sr.forward.formation import sample_positions
 from lensing_sr.forward.model import LENS, SLOPE, SOURCE, deflection, names
 from lensing_sr.quality import DOUBT, MISSED, ODDS, POOR_FIT, judge, probability_of, weighed
 from lensing_sr.solvers.linear import weighted_amplitudes
-from lensing_sr.utils._threads import side_by_side
 
-__all__ = ["Fitted", "at_bound", "doubted", "named"]
+__all__ = ["Fitted", "at_bound", "named"]
 
 #: Supersampling of the fit where it is free; the images are evaluated more finely where they need it.
 FIT_SUPERSAMPLING = 2
@@ -38,8 +38,6 @@ WIDER = {
 #: Share of the model's variance that the restored residual does not take back, for its own error measures how far the
 #: model is off.  From 83 simulated lenses, a part of those above and others.
 LEFT = 0.1
-#: What the networks' other opinion moves, and how far at most, in ln theta_E.
-ELSEWHERE, FARTHEST = ("theta_E", "x_source", "y_source"), 2.0
 #: How probable arcs remain where a fit finds none: a bright galaxy may hide them from it.
 OVERLOOKED = 0.05
 #: Part of the Einstein radius within which the light of an overlooked lens galaxy is.
@@ -73,19 +71,12 @@ class Fitted(Explanation):
         observation = batch.observation
         free = supersampling == "auto"
         self._network, self._effort = network, settings or (FitSettings() if network is None else LED)
-        tasks = [
-            lambda: self._found(
-                observation,
-                centre=batch.centre,
-                lens_light=lens_light,
-                correlation=batch.correlation,
-                psf_fwhm=batch.psf_fwhm,
-                arc_radius=batch.arc_radius,
-                supersampling=FIT_SUPERSAMPLING if free else supersampling,
-            ),
-            lambda: (None, None) if finder is None else _looked(network, finder, batch),
-        ]
-        fit, (views, self._look) = side_by_side(tasks, observation.data.device)
+        fit = self._found(
+            observation, centre=batch.centre, lens_light=lens_light, correlation=batch.correlation,
+            psf_fwhm=batch.psf_fwhm, arc_radius=batch.arc_radius,
+            supersampling=FIT_SUPERSAMPLING if free else supersampling,
+        )  # fmt: skip
+        views, self._look = (None, None) if finder is None else _looked(network, finder, batch)
         images = torch.arange(len(observation), device=observation.data.device)
         noise = noise_temperature(observation, batch.correlation)
         self._arcs_evidence = arcs_evidence(fit.solution.arcs, observation.weight, noise)
@@ -183,6 +174,10 @@ class Fitted(Explanation):
         factors = {name: factor * misfit**power for name, (factor, power) in self._wider.items()}
         return doubted(values, {name: error * factors.get(name, 1.0) for name, error in errors.items()}, verdict)
 
+    def wide(self, values, errors, verdict):
+        """Wider by `TAILS`, and as far as radii that are off are found, where the doubt is more than is left out."""
+        return far_reaching(values, errors, verdict.doubt)
+
     def verdict(self, i, values):
         """How good the fit of one image is."""
         fit, solution = self._fit, self._fit.solution
@@ -265,14 +260,6 @@ def named(p, errors):
     order = [name.removeprefix("log_") for name in (LENS[0], *SLOPE)]
     order += [name for name in values if name not in order]
     return tuple({name: part[name] for name in order} for part in (values, spread))
-
-
-def doubted(values, errors, verdict):
-    """Errors of which the Einstein radius and the place of the source hold the doubt: the networks may be right."""
-    if not verdict.grounds:
-        return errors
-    other = verdict.doubt * values["theta_E"] * math.expm1(min(verdict.grounds["apart"], FARTHEST))
-    return errors | {name: math.hypot(errors[name], other) for name in ELSEWHERE}
 
 
 def at_bound(p, lower, upper, names):

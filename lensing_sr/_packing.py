@@ -39,8 +39,8 @@ def pack(batch, explained, i, told, verdict, arrays, fine, scale, kernel):
         What a method made of them.
     i : int
         Which image.
-    told : (dict, dict)
-        Parameters of the image and their errors.
+    told : (dict, dict, dict)
+        Parameters of the image, their errors, and the half-widths of the intervals that hold 95 %.
     verdict : lensing_sr._explanation.Verdict
         How good they are.
     arrays : dict of numpy.ndarray
@@ -63,11 +63,11 @@ def pack(batch, explained, i, told, verdict, arrays, fine, scale, kernel):
     per_fine = scale**2 if area else 1.0
     pixel_area = float(image.grid.pixel_area.value)
     brightness = unit if area else unit / u.arcsec**2
-    values, errors = told
+    values, *spreads = told
     # images per area hold brightness itself; methods take them as flux a pixel
     public = dict(values) | {"amplitude": values["amplitude"] * (pixel_area if area else 1.0)}
-    errors["amplitude"] *= pixel_area if area else 1.0
-    table = _table(*_with_angles(public, errors, fine), brightness)
+    spreads = [part | {"amplitude": part["amplitude"] * (pixel_area if area else 1.0)} for part in spreads]
+    table = _table(*(_with_angles(public, part, fine) for part in spreads), brightness)
     source = SersicSource.from_components(
         public["amplitude"] * brightness,
         values["r_eff"] * u.arcsec,
@@ -179,8 +179,9 @@ def _with_angles(values, errors, grid):
     return values, errors | {name: error for name, (_, error) in more.items()}
 
 
-def _table(values, errors, brightness):
-    """Parameters as the astropy table of the contract."""
+def _table(stated, wide, brightness):
+    """Parameters as the astropy table of the contract, from values with errors, and with those that hold 95 %."""
+    (values, errors), (_, wide) = stated, wide
     units = {"amplitude": brightness, "phi": u.deg, "position_angle": u.deg}
     angles = ("theta_E", "r_eff", "x_", "y_")
     table = Table(
@@ -189,6 +190,7 @@ def _table(values, errors, brightness):
             "value": list(values.values()),
             "error": [errors.get(name, 0.0) for name in values],
             "unit": [str(units.get(name, "arcsec" if name.startswith(angles) else "")) for name in values],
+            "error_95": [wide.get(name, 0.0) for name in values],
         }
     )
     table.add_index("name")

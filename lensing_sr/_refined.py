@@ -6,7 +6,8 @@ from functools import cached_property
 import torch
 
 from lensing_sr._explanation import misfit
-from lensing_sr._fitted import Fitted, at_bound, doubted, named
+from lensing_sr._fitted import Fitted, at_bound, named
+from lensing_sr._intervals import doubted
 from lensing_sr.fit.joint import Problem
 from lensing_sr.fit.coarse import tempered
 from lensing_sr.fit.mass_maps import mass_maps, point_masses

@@ -47,7 +47,7 @@ class SuperResolution(HasSubstructure):
     source : `~lensing_sr.light.sersic_source.SersicSource`, `~lensing_sr.light.pixel_source.PixelSource` or None
         The source.
     parameters : `~astropy.table.Table`
-        Columns name, value, error, unit.
+        Columns name, value, error (half-width of an interval that holds 68 %), unit, error_95 (of one that holds 95 %).
     quality : `~lensing_sr.quality.Quality`
         How far to trust it.
     sky : float

@@ -275,7 +275,7 @@ def build_hdus(images, values, *, grids, deflection=None, parameters=None, pertu
     deflection : `~lensing_sr.lensing.deflection.DeflectionField`, optional
         On the fine grid; its convergence is written too.
     parameters : `~astropy.table.Table`, optional
-        With columns name, value, error, unit.
+        With columns name, value, error, unit and, where it has one, error_95.
     perturbers : `~astropy.table.Table`, optional
         Point masses; written where there are any.
     psf : array, optional
@@ -357,6 +357,8 @@ def _table_hdu(parameters):
     table["VALUE"] = np.asarray(parameters["value"], dtype=float)
     table["ERR"] = np.ma.filled(np.ma.asarray(parameters["error"], dtype=float), np.nan)
     table["UNIT"] = ["" if unit is None else _text(unit) for unit in parameters["unit"]]
+    if "error_95" in parameters.colnames:
+        table["ERR95"] = np.ma.filled(np.ma.asarray(parameters["error_95"], dtype=float), np.nan)
     return fits.BinTableHDU(table, name=EXTENSIONS["parameters"])
 
 

@@ -72,6 +72,8 @@ def _take_apart(hdus, path):
             "unit": [str(unit) for unit in rows["UNIT"]],
         }
     )
+    if "ERR95" in rows.names:  # older files have none
+        parameters["error_95"] = rows["ERR95"].astype(float)
     meta = {key: values[key] for key in _META if key in values}
     images = {
         name: _image(hdus[EXTENSIONS[name]]) if EXTENSIONS[name] in hdus else None

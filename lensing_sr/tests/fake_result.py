@@ -94,6 +94,7 @@ def make_result(*, wcs=True, scale=2, flags=(), meta=None):
             "value": [*(TRUTH[name][0] for name in names), float(amplitude)],
             "error": [0.002] * len(names) + [0.1],
             "unit": [*(TRUTH[name][1] for name in names), "electron / (s arcsec2)"],
+            "error_95": [0.005] * len(names) + [0.2],
         }
     )
     kernel = np.outer(*[np.exp(-0.5 * (np.arange(-7, 8) / 1.5) ** 2)] * 2)

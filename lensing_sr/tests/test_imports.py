@@ -40,6 +40,7 @@ ROOMS = (
     "_readings",
     "_finding",
     "_explanation",
+    "_intervals",
     "_fitted",
     "_estimated",
     "_refined",

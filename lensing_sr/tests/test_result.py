@@ -69,7 +69,7 @@ def test_every_piece_has_its_extension(result, bare):
             assert hdus[name].shape == (240, 256), name
         assert hdus["DEFLECT"].shape == (2, 240, 256)
         assert hdus["MODEL"].shape == hdus["RESID"].shape == (120, 128)
-        assert hdus["LENSPARS"].columns.names == ["NAME", "VALUE", "ERR", "UNIT"]
+        assert hdus["LENSPARS"].columns.names == ["NAME", "VALUE", "ERR", "UNIT", "ERR95"]
         for name in ("PRIMARY", "ARCS", "LENSLITE", "MODEL", "RESID", "SOURCE", "UNCERT"):
             assert u.Unit(hdus[name].header["BUNIT"]) == u.electron / u.s
         assert hdus["DEFLECT"].header["BUNIT"] == "arcsec"
@@ -187,10 +187,20 @@ def test_file_comes_back(result, bare, tmp_path):
         assert again.source_grid == case.source_grid
         assert again.quality.flags == case.quality.flags
         assert again.parameters.loc["theta_E"]["value"] == 1.2
+        assert again.parameters.colnames == case.parameters.colnames
+        np.testing.assert_array_equal(again.parameters["error_95"], case.parameters["error_95"])
         assert again.source.r_eff == case.source.r_eff
         np.testing.assert_allclose(again.deflection.alpha_x, case.deflection.alpha_x, atol=1e-6 * u.arcsec)
         np.testing.assert_allclose(again.input_image.data, case.input_image.data, atol=1e-6)
         np.testing.assert_allclose(again.psf, case.psf, rtol=1e-6)
+
+
+def test_older_files_without_wide_intervals_are_read(result, tmp_path):
+    result.parameters.remove_column("error_95")
+    result.write(tmp_path / "old.fits")
+    with fits.open(tmp_path / "old.fits") as hdus:
+        assert hdus["LENSPARS"].columns.names == ["NAME", "VALUE", "ERR", "UNIT"]
+    assert SuperResolution.read(tmp_path / "old.fits").parameters.colnames == ["name", "value", "error", "unit"]
 
 
 def test_reading_something_else_says_so(tmp_path):

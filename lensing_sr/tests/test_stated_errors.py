@@ -3,15 +3,18 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lensing_sr import LensingSuperResolver
 from lensing_sr._estimated import Estimated
 from lensing_sr._estimated import WIDER as NETWORKS
-from lensing_sr._explanation import Verdict
-from lensing_sr._fitted import FARTHEST, LEFT, WIDER, Fitted, doubted
+from lensing_sr._explanation import NORMAL, Verdict
+from lensing_sr._fitted import LEFT, WIDER, Fitted
+from lensing_sr._intervals import FAR, FARTHEST, LEFT_OUT, TAILS, doubted, far_reaching
 from lensing_sr._refined import LEFT as STRUCTURED
 from lensing_sr._refined import Refined
 from lensing_sr._stack import stack
@@ -63,6 +66,47 @@ def test_a_doubted_radius_reaches_as_far_as_the_networks_see_another(doubt, apar
     assert stated["theta_E"] == stated["x_source"] == pytest.approx(math.hypot(0.01, other))
     assert stated["n"] == 0.01
     assert doubted(values, formal, Verdict(1.0, 0.0, (), doubt=doubt)) == formal
+
+
+@given(
+    error=st.floats(0.0, 1.0), theta_E=st.floats(0.1, 3.0), doubts=st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+)
+def test_intervals_widen_with_error_and_with_doubt(error, theta_E, doubts):
+    values = {"theta_E": theta_E}
+    errors = dict.fromkeys((*TAILS, "n"), error)
+    less, more = (far_reaching(values, errors, doubt) for doubt in sorted(doubts))
+    for name, width in more.items():
+        assert width >= less[name] >= TAILS.get(name, NORMAL) * error
+    assert more["n"] == less["n"] == NORMAL * error  # no doubt of the radius reaches what does not hang on it
+    # nobody looked, or hardly anyone doubts: errors alone tell
+    for doubt in (math.nan, LEFT_OUT):
+        assert far_reaching(values, errors, doubt)["theta_E"] == TAILS["theta_E"] * error
+    # beyond that the radii outside of the interval are just as many as it leaves out
+    reach = more["theta_E"]
+    if max(doubts) > LEFT_OUT and reach > TAILS["theta_E"] * error:
+        assert max(doubts) * math.exp(-reach / (FAR["theta_E"] * theta_E)) == pytest.approx(LEFT_OUT)
+
+
+def test_intervals_are_stated_beside_errors():
+    """Of one image: 95 % hold more than 68 %, angles and axis ratio go by the ellipticity's."""
+    population = LensPopulation("euclid-vis", shape=(48, 48), neighbours=False, arc_sn=(80.0, 90.0))
+    drawn = population.draw(1, seed=7)
+    image = LensImage(
+        drawn["LR"][0].numpy(), noise=drawn["noise"][0].numpy(), psf=drawn["psf"][0].numpy(), psf_oversampling=2,
+        pixel_scale=0.1,
+    )  # fmt: skip
+    result = LensingSuperResolver(method="network").super_resolve(image)
+    table = result.parameters
+    assert table.colnames == ["name", "value", "error", "unit", "error_95"]
+    fitted = table[table["error"] > 0]
+    assert len(fitted) > 10 and np.all(fitted["error_95"] > fitted["error"])
+    row = {str(name): (error, wide) for name, error, wide in table.iterrows("name", "error", "error_95")}
+    wide = far_reaching(
+        {"theta_E": table.loc["theta_E"]["value"]}, {n: row[n][0] for n in TAILS}, result.quality.doubt
+    )
+    assert {name: row[name][1] for name in TAILS} == pytest.approx(wide)
+    assert row["amplitude"][1] == pytest.approx(NORMAL * row["amplitude"][0])
+    assert row["q"][1] == pytest.approx(TAILS["e1"] * row["q"][0])
 
 
 def test_a_models_variance_counts_as_far_as_nothing_else_tells_it():
