@@ -29,11 +29,11 @@ LED = FitSettings(shapes=1, starts=6, survivors=3, modes=2)
 #: How hard where the question is only whether there is a lens.
 HASTY = FitSettings(shapes=1, starts=6, survivors=2, modes=1, guard=False, slope=False)
 #: By what the errors of parameters are widened for what the model cannot be (lumpy sources, a PSF and a noise that are
-#: not as stated): a factor, and a power of the arcs' reduced chi-square, which tells how far it is from that.  From 144
-#: simulated lenses, ``python -m benchmarks.population --strata 60-200 --seed 31 --count 24 --fits 24``.
+#: not as stated): a factor, and a power of the arcs' reduced chi-square, which tells how far it is from that.  Powers
+#: are from 144 simulated lenses, factors from the 576 of `lensing_sr._intervals.TAILS`.
 WIDER = {
-    "theta_E": (1.0, 0.9), "e1": (1.12, 0.5), "e2": (1.12, 0.5), "gamma1": (1.06, 0.3), "gamma2": (1.06, 0.3),
-    "x_source": (1.1, 0.3), "y_source": (1.1, 0.3), "r_eff": (1.38, 0.3),
+    "theta_E": (1.09, 0.9), "e1": (1.16, 0.5), "e2": (1.16, 0.5), "gamma1": (1.05, 0.3), "gamma2": (1.05, 0.3),
+    "x_source": (1.18, 0.3), "y_source": (1.18, 0.3), "r_eff": (1.3, 0.3),
 }  # fmt: skip
 #: Share of the model's variance that the restored residual does not take back, for its own error measures how far the
 #: model is off.  From 83 simulated lenses, a part of those above and others.
