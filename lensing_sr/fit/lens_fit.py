@@ -125,6 +125,7 @@ def fit_lenses(
     )
     solution = plain.solve(best, images)
     missed = arc_misfit(plain, solution)
+    free = priors
     if settings.slope:
         priors = priors.holding_slope(missed > SOUND)
     correlated, temperature = temperature, temperature * missed.to(temperature)
@@ -139,7 +140,10 @@ def fit_lenses(
     best, cost = modes[:, 0], costs[:, 0]
     # now that native pixels were fitted, their own misfit counts
     previous, solution = temperature, plain.solve(best, images)
-    temperature = correlated * arc_misfit(plain, solution).to(temperature)
+    missed = arc_misfit(plain, solution)
+    temperature = correlated * missed.to(temperature)
+    if settings.slope:  # what coarse pixels missed may have been explained by them
+        priors = free.holding_slope(missed > SOUND)
     costs = cost[:, None] + (costs - cost[:, None]) * (previous / temperature).to(costs)[:, None]
     weight = tempered(observation.weight, solution.light if lens_light else None, temperature)
     objective = Objective(

@@ -47,6 +47,9 @@ def process_group(device="auto"):
     distributed.init_process_group("nccl" if cuda else "gloo", device_id=here if cuda else None)
     try:
         yield here
+        # gloo's threads hold tensors until they get to drop them: one that is still to do so when Python ends, or when
+        # the other process has left, aborts the process. Who waits here lets them; who failed must not wait for others
+        wait()
     finally:
         distributed.destroy_process_group()
 
