@@ -13,6 +13,7 @@ from lensing_sr.fit.rendering import tolerance
 from lensing_sr.forward.formation import ImageFormation, sample_positions
 from lensing_sr.image.psf import PSF
 from lensing_sr.metrics.interpolation import apply_axes, axis_matrix
+from lensing_sr.quality import probability_of
 from lensing_sr.restore.between_pixels import missed_variance
 from lensing_sr.restore.residual import restore_residual
 from lensing_sr.restore.target_psf import blur, matching_kernel, target_kernel
@@ -141,7 +142,8 @@ class _Seen:
 
         What is delivered is what is believed: an image with arcs and one without, as probable as each is.
         """
-        correction, spread, kept = self._restored(range(len(verdicts)), self.residual, self.parts)
+        established = [_established(verdict) for verdict in verdicts]
+        correction, spread, kept = self._restored(range(len(verdicts)), self.residual, self.parts, established)
         image, left = self.arcs + self.light + correction, self.residual - kept
         variance = self.variance + spread**2
         doubted = [i for i, verdict in enumerate(verdicts) if verdict.belief < 1.0 - NEGLIGIBLE]
@@ -161,9 +163,8 @@ class _Seen:
         """
         arcs, light = self.arcs[members], self.light[members]
         residual = self.residual[members] + self.parts[0][members]
-        correction, spread, kept = self._restored(
-            members, residual, (torch.zeros_like(residual), self.parts[1][members])
-        )
+        parts = torch.zeros_like(residual), self.parts[1][members]
+        correction, spread, kept = self._restored(members, residual, parts, [False] * len(members))
         power = light.square()  # that part of the model remains, and with it its share of the variance
         share = power / (power + arcs.square()).clamp_min(torch.finfo(power.dtype).tiny)
         variance = share * self.variance[members] + spread**2
@@ -177,7 +178,7 @@ class _Seen:
         matrices = (axis_matrix(n, self._scale, "bilinear") for n in weight.shape[1:])
         return UNEXPLAINED**2 * apply_axes(variance, *matrices) / self._scale**4
 
-    def _restored(self, members, residual, parts):
+    def _restored(self, members, residual, parts, established):
         """What the model missed of some images, on the output's pixels, with its uncertainty; and on the input's."""
         field = self.batch.field
         sigma = torch.where(field.weight > 0, field.weight, torch.ones_like(field.weight)).reciprocal()
@@ -189,6 +190,7 @@ class _Seen:
                 sigma[i : i + 1],
                 self._scale,
                 model=tuple(part[row : row + 1] for part in parts),
+                established=established[row],
                 leverage=self._on_field(i),
                 mask=field.weight[i : i + 1] <= 0,
                 binned=self._binned,
@@ -241,3 +243,9 @@ class _Seen:
             grid.shape, field.matrix / self._scale, grid.origin, kernel, 1, supersampling, dtype=field.data.dtype,
             device=field.data.device,
         )  # fmt: skip
+
+
+def _established(verdict):
+    """Whether neither the belief in the arcs nor, where there is any, the evidence for lensing leaves a doubt."""
+    doubts = [1.0 - verdict.belief, 1.0 - probability_of(verdict.evidence)]
+    return not any(doubt > NEGLIGIBLE for doubt in doubts)  # that of no evidence is not a number

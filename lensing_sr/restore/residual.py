@@ -53,6 +53,9 @@ _OUTLIER, _ITERATIONS = 30.0, 6
 # by how many it is raised where the question is how wrong the model may be.
 _SURE, _PERHAPS = 2.0, 1.0
 
+# A pixel belongs to arcs that are established, however faint, if they shine there with this share of their peak.
+_FAIR_SHARE = 0.1
+
 # Least share of the noise that a model is taken to leave.
 _LEAST_LEFT = 0.2
 
@@ -194,19 +197,34 @@ def _classes(model, variance):
     return measured, (_LIGHT_ERROR * light,), (light / sigma).clamp(0.0, 1.0)
 
 
-def _doubt(doubt, spread, model, variance):
-    """Variance in doubt, in units of that of noise on each scale: off the arcs at least what may hide."""
+def _doubt(doubt, spread, model, variance, established):
+    """Variance in doubt, in units of that of noise on each scale: off the arcs at least what may hide.
+
+    Of faint arcs no pixel stands out, and yet a model that is established tells where they are and how bright.
+    """
     hidden = (spread / (1.0 + spread)).to(doubt)[:, None, None, None]
     raised = torch.maximum(doubt, hidden.expand_as(doubt))
     if model is None:
         return raised
-    return torch.where(_stands_out(model[0].to(variance), variance), doubt, raised)
+    arcs = model[0].to(variance)
+    known = _stands_out(arcs, variance)
+    return torch.where(known | _within(arcs) if established else known, doubt, raised)
+
+
+def _within(arcs):
+    """Where the arcs' light, averaged over 3 x 3 pixels, is a fair share of their brightest."""
+    smooth = _averaged(arcs)
+    return smooth > _FAIR_SHARE * smooth.amax(dim=(-2, -1), keepdim=True)
 
 
 def _stands_out(light, variance):
     """Where light, averaged over 3 x 3 pixels, exceeds the noise."""
     sigma = variance.clamp_min(torch.finfo(variance.dtype).tiny).sqrt()
-    return functional.avg_pool2d((light / sigma)[:, None], 3, 1, 1)[:, 0] > 1.0
+    return _averaged(light / sigma) > 1.0
+
+
+def _averaged(light):
+    return functional.avg_pool2d(light[:, None], 3, 1, 1)[:, 0]
 
 
 def _shrink(residual, variance, levels, statistics, threshold, model=None, leverage=None):
@@ -311,7 +329,7 @@ def shrink_residual(residual, sigma, *, model=None, mask=None, correlation=0.0, 
 
 
 def restore_residual(
-    residual, sigma, scale, *, model=None, leverage=None, mask=None, binned=True, correlation=0.0,
+    residual, sigma, scale, *, model=None, established=False, leverage=None, mask=None, binned=True, correlation=0.0,
     threshold=_THRESHOLD, levels=_LEVELS,
 ):  # fmt: skip
     """Bring to the fine grid what the model missed, as far as it is significant.
@@ -326,6 +344,8 @@ def restore_residual(
         Fine pixels an input pixel, at least 1; need not be an integer.
     model : tuple of torch.Tensor, optional
         Arcs and lens light of the model, shaped as the residual: what is known of where and how much it errs.
+    established : bool
+        Whether there is no doubt that the model's arcs are what shines there.
     leverage : torch.Tensor, optional
         How much each pixel decided its own model value, 0 to 1, shaped as the residual: a model that follows its data
         leaves less noise in the residual, by ``1 - leverage``.
@@ -358,7 +378,8 @@ def restore_residual(
     The uncertainty on each scale is :math:`(1 - a)^2 S + a^2 N`: what is left out of a signal of power S, and the noise
     N that came in; S N / (S + N) where a is Wiener's weight of that very S.  Where noise may have hidden the model's
     error, S is larger than the one that a was made of: on the light of arcs and lens the measured proportion and one
-    standard deviation of it more, elsewhere the standard deviation of the local power.
+    standard deviation of it more, elsewhere the standard deviation of the local power.  Arcs that do not stand out from
+    the noise count as arcs if they are established, where they are at least a tenth as bright as at their peak.
 
     Examples
     --------
@@ -381,7 +402,7 @@ def restore_residual(
         filled, variance = torch.where(ignore, 0.0, residual), torch.where(ignore, 0.0, sigma**2)
     statistics = _noise_statistics(levels, float(correlation), float(scale), bool(binned))
     kept, doubts = _shrink(filled, variance, levels, statistics, threshold, model, leverage)
-    roots = _doubt(doubts, statistics[1], model, variance).sqrt()
+    roots = _doubt(doubts, statistics[1], model, variance, established).sqrt()
     ny, nx = residual.shape[-2:]
     correction = apply_axes(kept, _matrix(ny, scale, binned), _matrix(nx, scale, binned))
     gram = statistics[2].to(kept)

@@ -127,6 +127,19 @@ def test_uncertainty_grows_with_what_the_model_misses():
     assert stated[2] > 0.9 * whole
 
 
+@pytest.mark.parametrize("peak", [1e-3, 0.3, 0.9])
+def test_established_arcs_however_faint_hide_less_than_blank_sky(peak):
+    """Where they shine with a tenth of their peak, though no pixel stands out; elsewhere nothing is known better."""
+    arcs, left = ring(peak), noise(9, NOTHING.shape)
+    model = given(arcs, shape=NOTHING.shape)
+    plain, known = (restore_residual(left, 1.0, 1, model=model, established=e) for e in (False, True))
+    torch.testing.assert_close(known.kept, plain.kept)
+    on, off = arcs > 0.3 * peak, arcs < 0.03 * peak
+    assert known.uncertainty[on].mean() < 0.5 * plain.uncertainty[on].mean()
+    assert (known.uncertainty <= plain.uncertainty * 1.001).all()
+    torch.testing.assert_close(known.uncertainty[off], plain.uncertainty[off])
+
+
 @pytest.mark.parametrize("factor", [1e-6, 1e6])
 def test_the_unit_of_flux_does_not_matter(factor):
     arcs, light = ring(20.0), galaxy(30.0)
